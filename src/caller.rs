@@ -1,0 +1,142 @@
+//! Who a request turned out to come from. Plain data, so that `policy` and `outbound` need not know `authn`.
+
+use std::sync::{Arc, OnceLock};
+
+use http::header::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+
+use crate::clock::Time;
+
+/// The claims of a token, as the issuer signed (or answered) them.
+pub type Claims = Map<String, Value>;
+
+/// Scopes of a token: exact strings, split at single spaces (RFC 6749 section 3.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet(Box<[Box<str>]>);
+
+impl ScopeSet {
+    /// From the `scope` string: scope-tokens separated by single spaces. Other white space does not separate.
+    pub fn parse(text: &str) -> Self {
+        text.split(' ').filter(|scope| !scope.is_empty()).collect()
+    }
+
+    pub fn contains(&self, scope: &str) -> bool {
+        self.0.iter().any(|have| **have == *scope)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|scope| &**scope)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> FromIterator<&'a str> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(scopes: I) -> Self {
+        Self(scopes.into_iter().map(Box::from).collect())
+    }
+}
+
+/// A person, or a machine that acts for itself (RFC 9068 section 2.2: `sub` equals `client_id`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    User,
+    Machine,
+}
+
+impl Kind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Machine => "machine",
+        }
+    }
+}
+
+/// How we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Jwt,
+    Introspection,
+    Session,
+    Basic,
+}
+
+impl How {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::Introspection => "introspection",
+            Self::Session => "session",
+            Self::Basic => "basic",
+        }
+    }
+}
+
+/// A caller whose credential was checked in full. Shared by the token memory; what a route demands of it is judged
+/// for each request anew.
+#[derive(Debug)]
+pub struct Caller {
+    /// The issuer's name in the configuration.
+    pub issuer: Arc<str>,
+    /// The issuer identifier, byte for byte.
+    pub iss: Arc<str>,
+    pub subject: Option<Box<str>>,
+    pub client_id: Option<Box<str>>,
+    pub kind: Kind,
+    pub how: How,
+    pub scopes: ScopeSet,
+    pub claims: Claims,
+    pub expires_at: Time,
+    /// The header fields that the first route to ask made of these claims, kept beside them so that a repeated
+    /// request costs no formatting. See [`Caller::dressed`].
+    dressed: OnceLock<Dressed>,
+}
+
+#[derive(Debug)]
+struct Dressed {
+    by: u64,
+    fields: Box<[(HeaderName, HeaderValue)]>,
+}
+
+/// What [`Caller::new`] needs; a struct because nine arguments are none.
+#[derive(Debug)]
+pub struct Identity {
+    pub issuer: Arc<str>,
+    pub iss: Arc<str>,
+    pub subject: Option<Box<str>>,
+    pub client_id: Option<Box<str>>,
+    pub kind: Kind,
+    pub how: How,
+    pub scopes: ScopeSet,
+    pub claims: Claims,
+    pub expires_at: Time,
+}
+
+impl Caller {
+    pub fn new(identity: Identity) -> Self {
+        let Identity { issuer, iss, subject, client_id, kind, how, scopes, claims, expires_at } = identity;
+        Self { issuer, iss, subject, client_id, kind, how, scopes, claims, expires_at, dressed: OnceLock::new() }
+    }
+
+    /// The identity fields that dress number `by` makes of this caller; made once and remembered for the first dress
+    /// that asks, made anew for any other.
+    pub fn dressed<R>(
+        &self,
+        by: u64,
+        make: impl Fn(&Self) -> Box<[(HeaderName, HeaderValue)]>,
+        with: impl FnOnce(&[(HeaderName, HeaderValue)]) -> R,
+    ) -> R {
+        let kept = self.dressed.get_or_init(|| Dressed { by, fields: make(self) });
+        if kept.by == by { with(&kept.fields) } else { with(&make(self)) }
+    }
+}
+
+/// What `authn` found out. Nobody is a fact, not a failure: a public or optional route may accept it.
+#[derive(Clone, Debug)]
+pub enum Known {
+    Nobody,
+    Caller(Arc<Caller>),
+}

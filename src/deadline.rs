@@ -1,0 +1,1 @@
+//! Coarse deadlines without a timer each: one sweeper a worker looks at every slot ten times a second. (to be written)

@@ -1,0 +1,85 @@
+//! Every way to say no. A [`Reason`] is the stable code that the log, the metric and the operator's documentation
+//! (`docs/reasons.md`) share; the client never sees it.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// Why a request was refused. The code is stable: dashboards and alerts rely on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The bytes before the end of the head are not HTTP/1.1 as RFC 9112 has it.
+    RequestMalformed = "request.malformed",
+    /// Content-Length, Transfer-Encoding or the chunked body are ambiguous or broken (RFC 9112 section 6).
+    RequestFraming = "request.framing",
+    /// The request target has no single reading (configuration contract, section 3).
+    RequestTarget = "request.target",
+    /// A header field is malformed, or one that must be single came twice.
+    RequestHeader = "request.header",
+    /// Host is missing, repeated, malformed, or differs from `:authority` or the absolute target.
+    RequestHost = "request.host",
+    /// CONNECT, TRACE or a malformed method.
+    RequestMethod = "request.method",
+    TargetTooLong = "request.target_too_long",
+    HeaderTooLarge = "request.header_too_large",
+    BodyTooLarge = "request.body_too_large",
+    HeadTimeout = "request.head_timeout",
+    BodyTimeout = "request.body_timeout",
+    /// The client went away before it was answered.
+    ClientGone = "request.client_gone",
+    RouteNone = "route.none",
+    RouteMethod = "route.method",
+    CredentialMissing = "credential.missing",
+    /// `Bearer` with nothing, or with what is no b64token (RFC 6750 section 2.1).
+    CredentialMalformed = "credential.malformed",
+    /// More than one `Authorization`, or a token in two places (RFC 6750 section 2).
+    CredentialRepeated = "credential.repeated",
+    TokenMalformed = "token.malformed",
+    TokenAlgorithm = "token.algorithm",
+    TokenType = "token.type",
+    TokenCritical = "token.critical",
+    TokenKey = "token.key",
+    TokenSignature = "token.signature",
+    TokenIssuer = "token.issuer",
+    TokenAudience = "token.audience",
+    TokenExpired = "token.expired",
+    TokenNotYetValid = "token.not_yet_valid",
+    /// A registered claim is missing or has the wrong type.
+    TokenClaims = "token.claims",
+    /// An ID token, logout token or other token that is no access token.
+    TokenNotAccess = "token.not_access",
+    /// A sender-constrained token (`cnf`) without a proof that can be checked.
+    TokenBound = "token.bound",
+    ScopeMissing = "scope.missing",
+    ClaimsMismatch = "claims.mismatch",
+    PolicyDenied = "policy.denied",
+    PolicyError = "policy.error",
+    StepUpAcr = "step_up.acr",
+    StepUpAge = "step_up.age",
+    /// The issuer's keys are not there yet, or older than `max_stale`, or a needed refetch failed.
+    IssuerUnreachable = "issuer.unreachable",
+    UpstreamUnreachable = "upstream.unreachable",
+    UpstreamUnhealthy = "upstream.unhealthy",
+    UpstreamReset = "upstream.reset",
+    UpstreamProtocol = "upstream.protocol",
+    UpstreamTimeout = "upstream.timeout",
+    UpstreamQueueFull = "upstream.queue_full",
+    Overloaded = "gateway.overloaded",
+    Internal = "gateway.internal",
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code())
+    }
+}

@@ -1,0 +1,68 @@
+//! What surrounds a request: now, who is at the other end, and under which id it is told of.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderValue;
+use uuid::Uuid;
+
+use crate::clock::Time;
+
+/// How the client reached us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// Facts about a request that rooms may use; made once, read-only.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub now: Time,
+    /// The TCP peer; `None` over a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The client's address: the peer's, or what a trusted proxy said of it.
+    pub client_address: Option<IpAddr>,
+    /// The scheme by which the client reached the outermost trusted hop.
+    pub scheme: Scheme,
+    /// Whether the peer is in `server.trusted_proxies`.
+    pub trusted_peer: bool,
+    pub request_id: RequestId,
+}
+
+/// A request id: a UUIDv7 of ours, or what a trusted proxy gave.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    Ours(Uuid),
+    Given(HeaderValue),
+}
+
+impl RequestId {
+    pub fn to_header(&self) -> HeaderValue {
+        match self {
+            Self::Ours(id) => {
+                let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+                let text = id.hyphenated().encode_lower(&mut text);
+                HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+            }
+            Self::Given(value) => value.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ours(id) => write!(f, "{}", id.hyphenated()),
+            Self::Given(value) => f.write_str(value.to_str().unwrap_or("-")),
+        }
+    }
+}

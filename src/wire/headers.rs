@@ -1,0 +1,1 @@
+//! Hop-by-hop removal, owned names, safe values. (to be written)

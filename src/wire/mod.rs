@@ -1,0 +1,11 @@
+//! HTTP itself, knowing nothing of OAuth: what a request is once it is well-formed, bodies, header fields, paths.
+
+pub mod arrival;
+pub mod body;
+pub mod facts;
+pub mod headers;
+pub mod path;
+
+pub use arrival::Arrival;
+pub use body::{Body, BoxError};
+pub use facts::Facts;
