@@ -1,30 +1,253 @@
-//! A request that is well-formed and normalised; nothing more is claimed.
+//! From what hyper read to an [`Arrival`]: a request that is well-formed and normalised; nothing more is claimed.
+//! Serves HTTP/1.1 and HTTP/2 alike; what only the raw bytes of HTTP/1.1 can show was refused below hyper.
 
-use http::{HeaderMap, Method, Version};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::body::Body;
-use super::path::NormalPath;
+use super::headers::clean_request;
+use super::owned::OwnedNames;
+use super::path::{NormalPath, PathError};
 
 /// A request as the rooms see it. What is matched here is what is forwarded: there is no other copy of the path.
 #[derive(Debug)]
 pub struct Arrival {
     pub method: Method,
     pub path: NormalPath,
-    /// Without the `?`; `None` when the target has none.
-    pub query: Option<Box<str>>,
-    /// Lower-case, without port and trailing dot; `None` where the client named none (HTTP/1.0).
+    /// `None` where the client named none (HTTP/1.0).
     pub host: Option<Host>,
-    /// Owned names (identity, forwarding) are already gone from here.
+    /// Hop-by-hop fields and owned names (identity, forwarding) are already gone from here.
     pub headers: HeaderMap,
     pub version: Version,
+    /// The protocol that the client asks to switch to; `websocket` or nothing.
+    pub upgrade: Option<HeaderValue>,
     pub body: Body,
+}
+
+impl Arrival {
+    /// Without the `?`; `None` when the target has none.
+    pub fn query(&self) -> Option<&str> {
+        self.path.query()
+    }
 }
 
 /// The host a request is for: the name by which it is routed, and the field value as it was written.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Lower-case, without port and trailing dot.
-    pub name: Box<str>,
     /// As sent, port included; what `host: preserve` forwards.
-    pub written: http::HeaderValue,
+    pub written: HeaderValue,
+    /// Lower-case, without port and trailing dot; `None` when `written` is just that.
+    name: Option<Box<str>>,
+}
+
+impl Host {
+    /// Lower-case, without port and trailing dot.
+    pub fn name(&self) -> &str {
+        match &self.name {
+            Some(name) => name,
+            None => self.written.to_str().unwrap_or_default(),
+        }
+    }
+
+    /// Parses `uri-host [":" port]` (RFC 9110 section 7.2) more strictly than RFC 3986: letters, digits, `-`, `_`,
+    /// `.`, or an IPv6 address in brackets.
+    pub fn parse(written: &HeaderValue) -> Option<Self> {
+        let text = written.to_str().ok()?;
+        let (name, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (inside, after) = rest.split_once(']')?;
+                inside.parse::<std::net::Ipv6Addr>().ok()?;
+                (text.get(..inside.len() + 2)?, after.strip_prefix(':').or(after.is_empty().then_some(""))?)
+            }
+            None => text.split_once(':').unwrap_or((text, "")),
+        };
+        if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() && !port.is_empty() {
+            return None;
+        }
+        if !name.starts_with('[') && !is_reg_name(name) {
+            return None;
+        }
+        let bare = name.strip_suffix('.').unwrap_or(name);
+        let same = bare.len() == text.len() && !bare.bytes().any(|byte| byte.is_ascii_uppercase());
+        Some(Self { written: written.clone(), name: (!same).then(|| bare.to_ascii_lowercase().into()) })
+    }
+}
+
+fn is_reg_name(name: &str) -> bool {
+    name.len() <= 255
+        && !name.starts_with('.')
+        && !name.contains("..")
+        && !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Bounds that apply to every request, whatever its route. Bytes, counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Path and query.
+    pub target: usize,
+    /// All field names and values together.
+    pub header: usize,
+    /// One field, name and value.
+    pub field: usize,
+    pub fields: usize,
+    /// Zero = no limit.
+    pub body: u64,
+}
+
+/// Why a request is not well-formed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArrivalError {
+    #[error("CONNECT and TRACE are not proxied")]
+    Method,
+    #[error("the request target: {0}")]
+    Path(#[from] PathError),
+    #[error("the request target is of no form that is served")]
+    Target,
+    #[error("the request target is longer than {0} bytes")]
+    TargetTooLong(usize),
+    #[error("no host, or one that cannot be read")]
+    Host,
+    #[error("Host and the target's authority differ")]
+    HostMismatch,
+    #[error("header fields above the limit")]
+    HeaderTooLarge,
+    #[error("a field that must be single came twice")]
+    Repeated,
+    #[error("the body is larger than {0} bytes")]
+    BodyTooLarge(u64),
+}
+
+/// Checks a request and takes out what must not pass.
+///
+/// # Errors
+/// [`ArrivalError`] for whatever is malformed, ambiguous or above a limit.
+pub fn check(parts: Parts, body: Body, owned: &OwnedNames, limits: &Limits) -> Result<Arrival, ArrivalError> {
+    let Parts { method, uri, version, mut headers, .. } = parts;
+    if method == Method::CONNECT || method == Method::TRACE {
+        return Err(ArrivalError::Method);
+    }
+    let host = host(&uri, &headers, version)?;
+    let path = target(&uri, limits)?;
+    if version == Version::HTTP_2 {
+        // Over HTTP/1.1 the raw head was measured below hyper.
+        check_sizes(&headers, limits)?;
+    }
+    check_body(&headers, limits)?;
+    let cleaned = clean_request(&mut headers, owned);
+    let upgrade = cleaned.upgrade.filter(|protocol| {
+        version == Version::HTTP_11
+            && method == Method::GET
+            && matches!(body, Body::Empty)
+            && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+    });
+    Ok(Arrival { method, path, host, headers, version, upgrade, body })
+}
+
+fn target(uri: &Uri, limits: &Limits) -> Result<NormalPath, ArrivalError> {
+    let target = uri.path_and_query().ok_or(ArrivalError::Target)?;
+    if target.as_str().len() > limits.target {
+        return Err(ArrivalError::TargetTooLong(limits.target));
+    }
+    if !target.as_str().starts_with('/') {
+        // `*` (OPTIONS for the server as a whole) and the authority form have no path to route by.
+        return Err(ArrivalError::Target);
+    }
+    if uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+        return Err(ArrivalError::Target);
+    }
+    Ok(NormalPath::of(target)?)
+}
+
+/// The host by `Host` and `:authority` or absolute target, which must agree (RFC 9113 section 8.3.1, RFC 9112
+/// section 3.2.2).
+fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Option<Host>, ArrivalError> {
+    let mut fields = headers.get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(ArrivalError::Repeated);
+    }
+    let Some(authority) = uri.authority() else {
+        return match field {
+            Some(field) => Host::parse(field).map(Some).ok_or(ArrivalError::Host),
+            None if version == Version::HTTP_10 => Ok(None),
+            None => Err(ArrivalError::Host),
+        };
+    };
+    if authority.as_str().contains('@') {
+        return Err(ArrivalError::Host);
+    }
+    if let Some(field) = field
+        && !field.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+    {
+        return Err(ArrivalError::HostMismatch);
+    }
+    let written = HeaderValue::from_str(authority.as_str()).map_err(|_| ArrivalError::Host)?;
+    Host::parse(&written).map(Some).ok_or(ArrivalError::Host)
+}
+
+fn check_sizes(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError> {
+    let mut total = 0;
+    for (name, value) in headers {
+        let size = name.as_str().len() + value.len();
+        if size > limits.field {
+            return Err(ArrivalError::HeaderTooLarge);
+        }
+        total += size + 4;
+    }
+    if total > limits.header || headers.len() > limits.fields {
+        return Err(ArrivalError::HeaderTooLarge);
+    }
+    Ok(())
+}
+
+fn check_body(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError> {
+    if limits.body > 0
+        && let Some(length) = headers.get(CONTENT_LENGTH)
+        && length.to_str().ok().and_then(|text| text.parse::<u64>().ok()).is_none_or(|length| length > limits.body)
+    {
+        return Err(ArrivalError::BodyTooLarge(limits.body));
+    }
+    Ok(())
+}
+
+/// Whether the client showed an `Authorization` field at all.
+pub fn shows_credentials(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(text: &str) -> Option<String> {
+        Host::parse(&HeaderValue::from_str(text).unwrap()).map(|host| host.name().to_owned())
+    }
+
+    #[test]
+    fn hosts_lose_case_port_and_trailing_dot() {
+        for (written, name) in [
+            ("example.com", "example.com"),
+            ("Example.COM:8080", "example.com"),
+            ("example.com.", "example.com"),
+            ("example.com.:80", "example.com"),
+            ("example.com:", "example.com"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("[::1]:443", "[::1]"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(host(written).as_deref(), Some(name), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for written in
+            ["", ":80", "a b", "a/b", "a@b", "a,b", "a:x", "a:99999", "a:1:2", "[::1", "[x]", "[::1]x", "a..b", ".", "a%41", "é"]
+        {
+            let value = HeaderValue::from_bytes(written.as_bytes()).unwrap();
+            assert!(Host::parse(&value).is_none(), "{written}");
+        }
+    }
 }

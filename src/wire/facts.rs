@@ -35,6 +35,10 @@ pub struct Facts {
     pub scheme: Scheme,
     /// Whether the peer is in `server.trusted_proxies`.
     pub trusted_peer: bool,
+    /// The chain of addresses that a trusted peer gave, to be continued with the peer itself.
+    pub forwarded_for: Option<Box<str>>,
+    /// The outside host that a trusted peer gave.
+    pub forwarded_host: Option<HeaderValue>,
     pub request_id: RequestId,
 }
 

@@ -4,7 +4,11 @@ pub mod arrival;
 pub mod body;
 pub mod facts;
 pub mod headers;
+pub mod owned;
+pub mod forwarded;
 pub mod path;
+pub mod upgrade;
+pub mod watch;
 
 pub use arrival::Arrival;
 pub use body::{Body, BoxError};

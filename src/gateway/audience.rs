@@ -1,0 +1,73 @@
+//! Who is listening to a refusal: the answer's form depends on it, never the decision.
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, Method};
+
+/// Who will read Postern's own answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// A person, by a top-level navigation: gets a page.
+    Browser,
+    /// A program: gets `application/problem+json` (RFC 9457).
+    Api,
+    /// A gRPC client: gets a trailers-only answer.
+    Grpc,
+}
+
+impl Audience {
+    /// From the request: `Sec-Fetch-*` first, then `Accept`, then `X-Requested-With`.
+    pub fn of(method: &Method, headers: &HeaderMap) -> Self {
+        if starts_with(headers, CONTENT_TYPE.as_str(), "application/grpc") {
+            return Self::Grpc;
+        }
+        if (method == Method::GET || method == Method::HEAD || method == Method::POST) && is_navigation(headers) {
+            Self::Browser
+        } else {
+            Self::Api
+        }
+    }
+}
+
+fn is_navigation(headers: &HeaderMap) -> bool {
+    match headers.get("sec-fetch-mode") {
+        Some(mode) => mode == "navigate" && headers.get("sec-fetch-dest").is_none_or(|dest| dest == "document"),
+        None => {
+            let accepts_html = headers
+                .get_all(ACCEPT)
+                .iter()
+                .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
+            accepts_html && !headers.contains_key("x-requested-with")
+        }
+    }
+}
+
+fn starts_with(headers: &HeaderMap, name: &str, prefix: &str) -> bool {
+    headers
+        .get(name)
+        .is_some_and(|value| value.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audience(method: Method, fields: &[(&'static str, &'static str)]) -> Audience {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        Audience::of(&method, &headers)
+    }
+
+    #[test]
+    fn only_a_navigation_is_a_browser() {
+        let html = ("accept", "text/html,*/*;q=0.8");
+        assert_eq!(audience(Method::GET, &[html]), Audience::Browser);
+        assert_eq!(audience(Method::GET, &[("sec-fetch-mode", "navigate"), html]), Audience::Browser);
+        assert_eq!(audience(Method::GET, &[("sec-fetch-mode", "cors"), html]), Audience::Api);
+        assert_eq!(audience(Method::GET, &[html, ("x-requested-with", "XMLHttpRequest")]), Audience::Api);
+        assert_eq!(audience(Method::DELETE, &[html]), Audience::Api);
+        assert_eq!(audience(Method::GET, &[("accept", "*/*")]), Audience::Api);
+        assert_eq!(audience(Method::POST, &[("content-type", "application/grpc+proto")]), Audience::Grpc);
+    }
+}

@@ -1,0 +1,114 @@
+//! The only place that sends user traffic. Comes in: an [`Outgoing`], which only a permit can make. Goes out: the
+//! upstream's answer, less what belongs to its connection.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+
+use super::answer::Content;
+use super::exchange::Exchange;
+use super::refusal::{Kind, Refusal};
+use super::request_body::{RequestBody, RequestBodyError};
+use super::{Connection, View};
+use crate::outbound::Outgoing;
+use crate::plan::running::Route;
+use crate::reason::Reason;
+use crate::upstream::{Failed, SendError, SendOptions, UpstreamBody};
+use crate::wire::headers::clean_response;
+use crate::wire::watch::Violation;
+use crate::wire::{Body, upgrade};
+
+/// A switch of protocols that the client asks for: to what, and its side of the connection when it comes.
+pub type Switch = (HeaderValue, OnUpgrade);
+
+/// Sends the request up and gives the answer back.
+///
+/// # Errors
+/// [`Refusal`] when no answer came that can be passed on.
+pub async fn send(
+    connection: &Connection,
+    route: &Route,
+    exchange: &mut Exchange,
+    outgoing: Outgoing,
+    switch: Option<Switch>,
+) -> Result<Response<Content>, Refusal> {
+    let view = &connection.view;
+    let mut request = outgoing.into_request();
+    if let Some((protocol, _)) = &switch {
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        request.headers_mut().insert(UPGRADE, protocol.clone());
+    }
+    let request = request.map(|body| watched(connection, route, exchange, view, body));
+    let options = SendOptions { response_header: route.response_header_timeout, upgrade: switch.is_some() };
+    exchange.on_upstream_begin();
+    match view.pools.send(&route.upstream, request, options).await {
+        Ok(sent) => {
+            exchange.on_upstream_end(Some(sent.endpoint), sent.attempts);
+            Ok(pass_back(sent.response, switch))
+        }
+        Err(failed) => {
+            exchange.on_upstream_end(failed.endpoint.clone(), failed.attempts);
+            Err(refused(&failed, route))
+        }
+    }
+}
+
+fn watched(connection: &Connection, route: &Route, exchange: &Exchange, view: &View, body: Body) -> Body {
+    if matches!(body, Body::Empty) {
+        return body;
+    }
+    Body::boxed(RequestBody {
+        inner: body,
+        limit: view.plan.limits.body,
+        passed: exchange.received(),
+        watch: connection.watch.clone(),
+        trailers: route.request_trailers.then(|| Arc::clone(&view.plan.owned)),
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a tunnel outlives the exchange that opened it")]
+fn pass_back(mut response: Response<UpstreamBody>, switch: Option<Switch>) -> Response<Content> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some((_, client)) = switch
+    {
+        let upstream = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move { upgrade::pipe(client, upstream).await });
+        let protocol = response.headers().get(UPGRADE).cloned();
+        clean_response(response.headers_mut());
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocol) = protocol {
+            response.headers_mut().insert(UPGRADE, protocol);
+        }
+        return response.map(|_| Content::Ours(Body::Empty));
+    }
+    clean_response(response.headers_mut());
+    // The version of the upstream's connection says nothing about the client's.
+    *response.version_mut() = Version::HTTP_11;
+    response.map(Content::Upstream)
+}
+
+fn refused(failed: &Failed, route: &Route) -> Refusal {
+    if let SendError::RequestBody(error) = &failed.error {
+        return match error.downcast_ref::<RequestBodyError>() {
+            Some(RequestBodyError::TooLarge) => {
+                Refusal::new(Reason::BodyTooLarge, Kind::Malformed { status: 413, close: true })
+            }
+            Some(RequestBodyError::Violation(violation)) => Refusal::from(*violation),
+            Some(RequestBodyError::Gone(_)) | None => {
+                Refusal { reason: Reason::ClientGone, ..Refusal::from(Violation::Framing) }
+            }
+        };
+    }
+    tracing::warn!(
+        route = &*route.name,
+        upstream = &*route.upstream.settings().name,
+        endpoint = failed.endpoint.as_deref(),
+        attempts = failed.attempts,
+        reason = failed.error.reason().code(),
+        error = %failed.error,
+        "no answer from the upstream"
+    );
+    Refusal::from(&failed.error)
+}

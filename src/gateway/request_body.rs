@@ -1,0 +1,79 @@
+//! The client's body on its way up: counted, limited, and without trailers that must not pass.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::wire::watch::{Violation, Watch};
+use crate::wire::{Body, BoxError, owned::OwnedNames};
+
+/// Why a client's body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    #[error("the body is larger than the limit")]
+    TooLarge,
+    #[error("{0}")]
+    Violation(Violation),
+    #[error("the client broke off: {0}")]
+    Gone(#[source] BoxError),
+}
+
+/// See the module.
+pub struct RequestBody {
+    pub inner: Body,
+    /// Zero = no limit.
+    pub limit: u64,
+    pub passed: Arc<AtomicU64>,
+    pub watch: Option<Arc<Watch>>,
+    /// `Some` lets trailers through, less these names.
+    pub trailers: Option<Arc<OwnedNames>>,
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else { return Poll::Pending };
+            let frame = match frame {
+                None => return Poll::Ready(None),
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    let violation = self.watch.as_ref().and_then(|watch| watch.body_violation());
+                    let error = violation.map_or(RequestBodyError::Gone(error), RequestBodyError::Violation);
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let passed = self.passed.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
+                    if self.limit > 0 && passed > self.limit {
+                        return Poll::Ready(Some(Err(RequestBodyError::TooLarge.into())));
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Err(frame) => {
+                    if let (Some(owned), Ok(mut trailers)) = (&self.trailers, frame.into_trailers()) {
+                        crate::wire::headers::clean_request(&mut trailers, owned);
+                        if !trailers.is_empty() {
+                            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,119 @@
+//! Sockets for the workers: each worker has its own listening socket by SO_REUSEPORT, so that the kernel spreads
+//! connections and no accept queue is shared. A Unix socket has one queue, which all workers take from.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("{address} is in use by another process")]
+    InUse { address: Address },
+    #[error("cannot listen on {address}: {source}")]
+    Io { address: Address, source: io::Error },
+}
+
+/// One listener's sockets, one for each worker.
+#[derive(Debug)]
+pub enum Sockets {
+    Tcp(Vec<std::net::TcpListener>),
+    Unix(Vec<std::os::unix::net::UnixListener>),
+}
+
+const BACKLOG: i32 = 4096;
+
+/// Opens `workers` sockets for `address`. Goes out with the address that was bound (port 0 is settled).
+///
+/// # Errors
+/// [`BindError::InUse`] when another process listens there, unless `takeover` skips that look.
+pub fn bind(address: &Address, workers: usize, takeover: bool) -> Result<(Sockets, Address), BindError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address: address.clone() },
+        _ => BindError::Io { address: address.clone(), source },
+    };
+    match address {
+        Address::Tcp(wanted) => {
+            if !takeover && wanted.port() != 0 {
+                // SO_REUSEPORT would silently share the port with whoever else set it.
+                tcp(*wanted, false).map_err(failed)?;
+            }
+            let first = tcp(*wanted, true).map_err(failed)?;
+            let bound = first.local_addr().map_err(failed)?;
+            let mut sockets = vec![first];
+            for _ in 1..workers {
+                sockets.push(tcp(bound, true).map_err(failed)?);
+            }
+            Ok((Sockets::Tcp(sockets), Address::Tcp(bound)))
+        }
+        Address::Unix(path) => {
+            remove_stale(path).map_err(failed)?;
+            let first = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
+            first.set_nonblocking(true).map_err(failed)?;
+            let mut sockets = Vec::with_capacity(workers);
+            for _ in 1..workers {
+                sockets.push(first.try_clone().map_err(failed)?);
+            }
+            sockets.push(first);
+            Ok((Sockets::Unix(sockets), address.clone()))
+        }
+    }
+}
+
+fn tcp(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket file that nobody answers on is left over from a process that was killed.
+fn remove_stale(path: &std::path::Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+            Err(_) => std::fs::remove_file(path),
+        },
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_noticed_although_workers_share_theirs() {
+        let (sockets, address) = bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 2, false).unwrap();
+        assert!(matches!(&sockets, Sockets::Tcp(sockets) if sockets.len() == 2));
+        assert!(matches!(bind(&address, 1, false), Err(BindError::InUse { .. })));
+        assert!(bind(&address, 1, true).is_ok());
+    }
+}
