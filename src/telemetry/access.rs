@@ -1,6 +1,7 @@
 //! One line a request. Comes in: an [`AccessRecord`], which has no place for a token, a cookie or a query. Goes out: a
 //! line of JSON or text, written without building anything in between, with control bytes escaped.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use http::{HeaderValue, Version};
 use super::writer::LineWriter;
 use crate::clock::Time;
 use crate::reason::Reason;
-use crate::wire::facts::RequestId;
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,10 +21,10 @@ pub enum AccessFormat {
 }
 
 /// What is told of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct AccessRecord<'a> {
     pub time: Time,
-    pub request_id: &'a RequestId,
+    pub request_id: &'a dyn Display,
     pub route: Option<&'a str>,
     pub method: &'a str,
     /// Anything from a `?` on is left out.
@@ -106,8 +106,7 @@ impl AccessRecord<'_> {
         write_digits(out, self.time.millis() % 1000, 3);
         out.extend_from_slice(b"Z\"");
         let mut fields = Fields { out };
-        // A given id is printable by the time it is kept; it is escaped all the same.
-        fields.text("request_id", Some(&self.request_id.to_string()), LONGEST);
+        fields.display("request_id", self.request_id);
         fields.text("route", self.route, LONGEST);
         fields.text("method", Some(self.method), 32);
         fields.text("path", Some(self.path()), LONGEST_PATH);
@@ -197,6 +196,13 @@ impl Fields<'_> {
         }
     }
 
+    fn display(&mut self, name: &'static str, value: &dyn Display) {
+        self.name(name);
+        self.out.push(b'"');
+        let _ = std::fmt::Write::write_fmt(&mut Escaping(self.out), format_args!("{value}"));
+        self.out.push(b'"');
+    }
+
     fn header(&mut self, name: &'static str, value: Option<&HeaderValue>) {
         if let Some(value) = value {
             self.text(name, Some(&String::from_utf8_lossy(value.as_bytes())), LONGEST);
@@ -211,6 +217,15 @@ impl Fields<'_> {
     fn millis(&mut self, name: &'static str, micros: u64) {
         self.name(name);
         write_millis(self.out, micros);
+    }
+}
+
+struct Escaping<'o>(&'o mut Vec<u8>);
+
+impl std::fmt::Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        escape(self.0, text, LONGEST);
+        Ok(())
     }
 }
 

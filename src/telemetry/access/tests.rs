@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn id() -> RequestId {
-    RequestId::Given(HeaderValue::from_static("id-1"))
+fn id() -> &'static str {
+    "id-1"
 }
 
-fn record(request_id: &RequestId) -> AccessRecord<'_> {
+fn record<'a>(request_id: &'a &'static str) -> AccessRecord<'a> {
     AccessRecord {
         time: Time::from_millis(1_787_234_599_042),
         request_id,
