@@ -1,1 +1,152 @@
-//! (to be written)
+//! What an upstream gets to see. Comes in: a [`Permit`], which proves that the request may pass, and the request.
+//! Goes out: an [`Outgoing`], the only thing that can be sent up.
+//!
+//! The client's own spellings of the fields that are set here are gone since arrival ([`OwnedNames`]), on every route;
+//! so are hop-by-hop fields, which is why `Connection` can't name away what is set now.
+//!
+//! [`OwnedNames`]: crate::wire::owned::OwnedNames
+
+mod forwarded;
+mod headers;
+mod path;
+
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName};
+use http::{Request, Uri};
+
+use crate::caller::Known;
+use crate::policy::Permit;
+use crate::wire::path::PathError;
+use crate::wire::{Arrival, Body, Facts};
+
+use headers::IdentityFields;
+use path::PathRule;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Whether the caller's own credential goes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authorization {
+    #[default]
+    Strip,
+    Keep,
+}
+
+/// What a [`Dress`] is made of, already parsed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DressSettings {
+    pub authorization: Authorization,
+    /// A field name, and the claim (or dotted path) that fills it.
+    pub headers: Vec<(HeaderName, String)>,
+    /// Whole segments that are taken from the front of the path, `/api`.
+    pub strip_prefix: Option<String>,
+    /// Put in front of the path afterwards, `/v1`.
+    pub add_prefix: Option<String>,
+}
+
+/// How the requests of one route are dressed.
+#[derive(Debug)]
+pub struct Dress {
+    authorization: Authorization,
+    identity: IdentityFields,
+    path: PathRule,
+}
+
+/// A dress that cannot be worn.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DressError {
+    #[error("`{0}` frames or routes the request, or is set by Postern itself: a claim can't fill it")]
+    Reserved(HeaderName),
+    #[error("`{0}` is filled twice")]
+    Repeated(HeaderName),
+    #[error("the claim for `{0}` is empty")]
+    EmptyClaim(HeaderName),
+    #[error("the prefix `{0}` is no normal path: {1}")]
+    Prefix(String, PathError),
+}
+
+/// Why a permitted request can't be sent up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutboundError {
+    #[error("the path is ambiguous once its prefix is changed: {0}")]
+    Path(#[from] PathError),
+}
+
+impl Dress {
+    /// # Errors
+    /// [`DressError`] when a field is not for claims to fill, or a prefix is no normal path.
+    pub fn new(settings: DressSettings) -> Result<Self, DressError> {
+        let DressSettings { authorization, headers, strip_prefix, add_prefix } = settings;
+        let identity = IdentityFields::new(headers)?;
+        let path = PathRule::new(strip_prefix.as_deref(), add_prefix.as_deref())?;
+        Ok(Self { authorization, identity, path })
+    }
+
+    /// Names that this dress sets from claims; they belong to the owned names of every route.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.identity.names()
+    }
+
+    pub fn describe(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.identity.describe().collect();
+        lines.extend(self.path.describe());
+        if self.authorization == Authorization::Keep {
+            lines.push("the caller's Authorization goes upstream".to_owned());
+        }
+        lines
+    }
+}
+
+/// A request that may be sent up. Only [`dress`] makes one.
+#[derive(Debug)]
+pub struct Outgoing {
+    request: Request<Body>,
+    known: Known,
+}
+
+impl Outgoing {
+    /// The request in origin form, with `Host` as the client wrote it.
+    pub fn into_request(self) -> Request<Body> {
+        self.request
+    }
+
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+}
+
+/// Dresses a permitted request for its upstream.
+///
+/// # Errors
+/// [`OutboundError`] when the path, once rewritten, has more than one reading.
+pub fn dress(dress: &Dress, permit: Permit, arrival: Arrival, facts: &Facts) -> Result<Outgoing, OutboundError> {
+    let Arrival { method, path, host, headers, body, .. } = arrival;
+    let path = dress.path.apply(path)?;
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::from(path.target().clone());
+    *request.headers_mut() = headers;
+    let headers = request.headers_mut();
+    headers.reserve(6 + dress.identity.len());
+    if dress.authorization == Authorization::Strip {
+        headers.remove(AUTHORIZATION);
+    }
+    // Over HTTP/2 it was `:authority`.
+    let host = host.map(|host| host.written);
+    if let Some(host) = &host {
+        headers.insert(HOST, host.clone());
+    }
+    forwarded::set(headers, facts, host.as_ref());
+    headers.insert(X_REQUEST_ID, facts.request_id.to_header());
+    let known = permit.into_known();
+    if let Known::Caller(caller) = &known {
+        dress.identity.set(headers, caller);
+    }
+    Ok(Outgoing { request, known })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! What `/status` shows, as JSON and as a page. The views are plain data that the running parts fill, so that this
+//! room needs to know none of them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{AdminState, Readiness};
+
+/// An issuer as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerView {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The issuer identifier.
+    pub issuer: String,
+    pub standing: IssuerStanding,
+}
+
+/// How an issuer's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IssuerStanding {
+    /// Never loaded so far.
+    Waiting {
+        error: Option<String>,
+    },
+    Ready {
+        age: Duration,
+        keys: usize,
+    },
+    /// The last attempt failed; older keys serve until they are too old.
+    Degraded {
+        error: String,
+        age: Duration,
+    },
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointView {
+    pub upstream: String,
+    pub address: String,
+    pub healthy: bool,
+}
+
+/// A route in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    pub name: String,
+    /// Methods, host and path.
+    pub matches: String,
+    pub upstream: String,
+    /// Who may pass, one rule a line.
+    pub access: Vec<String>,
+}
+
+pub(super) struct Status {
+    pub(super) uptime: Duration,
+    pub(super) readiness: Readiness,
+    pub(super) issuers: Vec<IssuerView>,
+    pub(super) endpoints: Vec<EndpointView>,
+    pub(super) routes: Vec<RouteView>,
+}
+
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl Status {
+    pub(super) fn of(state: &AdminState) -> Self {
+        Self {
+            uptime: state.uptime(),
+            readiness: state.readiness(),
+            issuers: (state.views.issuers)(),
+            endpoints: (state.views.endpoints)(),
+            routes: (state.views.routes)(),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "version": VERSION,
+            "uptime_seconds": self.uptime.as_secs(),
+            "readiness": self.readiness.to_json(),
+            "issuers": self.issuers.iter().map(IssuerView::to_json).collect::<Vec<_>>(),
+            "upstreams": self.endpoints.iter().map(EndpointView::to_json).collect::<Vec<_>>(),
+            "routes": self.routes.iter().map(RouteView::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl IssuerStanding {
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting { .. } => "waiting",
+            Self::Ready { .. } => "ready",
+            Self::Degraded { .. } => "degraded",
+        }
+    }
+
+    pub(super) fn error(&self) -> Option<&str> {
+        match self {
+            Self::Waiting { error } => error.as_deref(),
+            Self::Ready { .. } => None,
+            Self::Degraded { error, .. } => Some(error),
+        }
+    }
+
+    /// Since the keys were loaded.
+    pub fn age(&self) -> Option<Duration> {
+        match self {
+            Self::Waiting { .. } => None,
+            Self::Ready { age, .. } | Self::Degraded { age, .. } => Some(*age),
+        }
+    }
+}
+
+impl IssuerView {
+    fn to_json(&self) -> Value {
+        let keys = match self.standing {
+            IssuerStanding::Ready { keys, .. } => Some(keys),
+            IssuerStanding::Waiting { .. } | IssuerStanding::Degraded { .. } => None,
+        };
+        json!({
+            "name": self.name,
+            "issuer": self.issuer,
+            "standing": self.standing.word(),
+            "error": self.standing.error(),
+            "keys": keys,
+            "keys_age_seconds": self.standing.age().map(|age| age.as_secs()),
+        })
+    }
+}
+
+impl EndpointView {
+    fn to_json(&self) -> Value {
+        json!({ "upstream": self.upstream, "endpoint": self.address, "healthy": self.healthy })
+    }
+}
+
+impl RouteView {
+    fn to_json(&self) -> Value {
+        json!({ "name": self.name, "matches": self.matches, "upstream": self.upstream, "access": self.access })
+    }
+}
