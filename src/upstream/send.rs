@@ -1,0 +1,293 @@
+//! One request and its answer: which server, which connection, how often. A request is tried again only when it is
+//! certain that nothing of it was sent, or when it may be sent twice without harm and not a byte of an answer came.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::balance::Tried;
+use super::body::{Flight, Held, Lease, Upload, UpstreamBody};
+use super::connection::{Http1, Http2, StreamSlot};
+use super::endpoint::Protocol;
+use super::error::{Failed, SendError, TimeoutKind};
+use super::head;
+use super::open::within;
+use super::pool::{Pool, Taken};
+use super::request_body::{RequestBody, Watch};
+use crate::wire::Body;
+
+/// After so many pooled connections that turned out dead, a new one is opened.
+const MOST_DEAD: u32 = 8;
+
+/// What differs from request to request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendOptions {
+    /// Instead of the upstream's own `response_header` timeout; zero = off.
+    pub response_header: Option<Duration>,
+    /// The request asks for an upgrade: only HTTP/1.1 can carry it, and 101 is an answer.
+    pub upgrade: bool,
+}
+
+/// The head of an answer came.
+#[derive(Debug)]
+pub struct Sent {
+    pub response: Response<UpstreamBody>,
+    /// The server that answered.
+    pub endpoint: Arc<str>,
+    pub attempts: u32,
+}
+
+/// What stays the same over the attempts of one request.
+struct Errand {
+    upload: Upload,
+    upgrade: bool,
+    /// It may be sent twice, and its head is all there is to send.
+    repeatable: bool,
+    limit: Duration,
+}
+
+/// An attempt without an answer; with the request, if another one may be made.
+struct Miss {
+    error: SendError,
+    again: Option<Box<(Request<RequestBody>, Again)>>,
+}
+
+/// Where another attempt may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// The server can't be reached: another one.
+    Elsewhere,
+    /// The connection broke: a new one.
+    Afresh,
+}
+
+impl From<SendError> for Miss {
+    fn from(error: SendError) -> Self {
+        Self { error, again: None }
+    }
+}
+
+impl Miss {
+    fn again(error: SendError, request: Request<RequestBody>, again: Again) -> Self {
+        Self { error, again: Some(Box::new((request, again))) }
+    }
+}
+
+impl Pool {
+    /// Sends a request in origin form and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// [`Failed`] when no answer came that can be passed on.
+    pub async fn send(self: &Arc<Self>, request: Request<Body>, options: SendOptions) -> Result<Sent, Failed> {
+        let mut watch = None;
+        let mut request = request.map(|body| {
+            let (body, watched) = RequestBody::new(body);
+            watch = watched;
+            body
+        });
+        let settings = &self.shared.settings;
+        let mut errand = Errand {
+            upload: Upload(watch),
+            upgrade: options.upgrade,
+            repeatable: request.body().is_end_stream() && head::is_idempotent(request.method()) && !options.upgrade,
+            limit: options.response_header.unwrap_or(settings.response_header_timeout),
+        };
+        let (mut tried, mut fresh, mut attempts, mut last) = (Tried::default(), false, 0, None);
+        let mut missed = SendError::Unhealthy;
+        loop {
+            let Some(index) = self.balancer.pick(&self.shared.endpoints, tried, &self.clock) else {
+                return Err(self.failed(missed, last, attempts));
+            };
+            attempts += 1;
+            last = Some(index);
+            let miss = match self.attempt(index, request, &mut errand, fresh).await {
+                Ok(response) => {
+                    let endpoint = Arc::clone(&self.shelves[index].label);
+                    return Ok(Sent { response, endpoint, attempts });
+                }
+                Err(miss) => miss,
+            };
+            match miss.again {
+                Some(again) if attempts <= settings.retries => {
+                    request = again.0;
+                    match again.1 {
+                        Again::Elsewhere => tried.add(index),
+                        Again::Afresh => fresh = true,
+                    }
+                    missed = miss.error;
+                }
+                _ => return Err(self.failed(miss.error, last, attempts)),
+            }
+        }
+    }
+
+    fn failed(&self, error: SendError, last: Option<usize>, attempts: u32) -> Failed {
+        Failed { error, endpoint: last.map(|index| Arc::clone(&self.shelves[index].label)), attempts }
+    }
+
+    /// One attempt at one server. Pooled connections that died unnoticed cost nothing but the look at them.
+    async fn attempt(
+        self: &Arc<Self>,
+        index: usize,
+        mut request: Request<RequestBody>,
+        errand: &mut Errand,
+        fresh: bool,
+    ) -> Result<Response<UpstreamBody>, Miss> {
+        let flight = Flight::begin(self, index);
+        let mut dead = 0;
+        loop {
+            let pooled = if fresh || dead >= MOST_DEAD { None } else { self.take(index, errand.upgrade) };
+            let was_pooled = pooled.is_some();
+            let taken = match pooled {
+                Some(taken) => taken,
+                // Boxed, since it is rare and large.
+                None => match Box::pin(self.open(index, errand.upgrade)).await {
+                    Ok(taken) => taken,
+                    Err(error @ (SendError::Connect(_) | SendError::Timeout(_))) => {
+                        return Err(Miss::again(error, request, Again::Elsewhere));
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            let protocol = if matches!(taken, Taken::Http1(_)) { Protocol::Http1 } else { Protocol::Http2 };
+            head::fit(&mut request, &self.shared.endpoints[index], protocol, &self.shared.settings.host)?;
+            let exchanged = match taken {
+                Taken::Http1(http1) => exchange_http1(http1, request, errand).await,
+                Taken::Http2(http2, slot) => Box::pin(exchange_http2(http2, slot, request, errand)).await,
+            };
+            match exchanged {
+                Ok((response, held)) => return Ok(self.deliver(response, held, flight, errand)),
+                Err(Missed::Unsent(_, back)) if was_pooled => {
+                    dead += 1;
+                    request = *back;
+                }
+                Err(Missed::Unsent(error, back) | Missed::Lost(error, back)) => {
+                    return Err(Miss::again(error, *back, Again::Afresh));
+                }
+                Err(Missed::Failed(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn deliver(
+        &self,
+        response: Response<Incoming>,
+        held: Held,
+        flight: Flight,
+        errand: &mut Errand,
+    ) -> Response<UpstreamBody> {
+        let lease = Lease { held, upload: Upload(errand.upload.0.take()), flight };
+        response.map(|incoming| UpstreamBody::new(incoming, lease, self.shared.settings.stream_idle))
+    }
+}
+
+enum Missed {
+    /// hyper gave the request back: not a byte of it was written.
+    Unsent(SendError, Box<Request<RequestBody>>),
+    /// It was written, no byte came back, and sending it again does no harm.
+    Lost(SendError, Box<Request<RequestBody>>),
+    Failed(SendError),
+}
+
+async fn exchange_http1(
+    mut http1: Http1,
+    request: Request<RequestBody>,
+    errand: &Errand,
+) -> Result<(Response<Incoming>, Held), Missed> {
+    // Only a connection that had been idle may have been closed without fault just now.
+    let repeatable = errand.repeatable && http1.reused;
+    http1.line.begin(repeatable);
+    let answer = http1.sender.try_send_request(request);
+    match in_time(errand, answer).await? {
+        Ok(response) => {
+            http1.line.head_came();
+            head::judge(&response, errand.upgrade).map_err(Missed::Failed)?;
+            // hyper would talk HTTP/1.0 from now on, and that has no chunked bodies.
+            let last = response.version() != Version::HTTP_11 || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            Ok((response, if last { Held::Last(http1) } else { Held::Http1(http1) }))
+        }
+        Err(mut error) => {
+            if let Some(request) = error.take_message() {
+                return Err(Missed::Unsent(broken(error.into_error()), Box::new(request)));
+            }
+            let error = blame(error.into_error(), errand);
+            let lost = if repeatable { http1.line.take_lost_head() } else { None };
+            match lost.and_then(|head| head::read_back(&head)) {
+                Some(request) => Err(Missed::Lost(error, Box::new(request))),
+                None => Err(Missed::Failed(error)),
+            }
+        }
+    }
+}
+
+async fn exchange_http2(
+    mut http2: Http2,
+    slot: StreamSlot,
+    request: Request<RequestBody>,
+    errand: &Errand,
+) -> Result<(Response<Incoming>, Held), Missed> {
+    let copy = errand.repeatable.then(|| copy_of(&request));
+    let answer = http2.sender.try_send_request(request);
+    match in_time(errand, answer).await? {
+        Ok(response) => {
+            head::judge(&response, false).map_err(Missed::Failed)?;
+            Ok((response, Held::Http2(slot)))
+        }
+        Err(mut error) => {
+            if let Some(request) = error.take_message() {
+                return Err(Missed::Unsent(broken(error.into_error()), Box::new(request)));
+            }
+            let error = blame(error.into_error(), errand);
+            match copy {
+                Some(request) if matches!(error, SendError::Reset(_)) => Err(Missed::Lost(error, Box::new(request))),
+                _ => Err(Missed::Failed(error)),
+            }
+        }
+    }
+}
+
+fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Waits for the head of an answer. The limit runs from the end of the request: a client that takes its time over a
+/// large body is not the upstream's slowness, but an upstream that stops reading it is.
+async fn in_time<T>(errand: &Errand, answer: impl Future<Output = T>) -> Result<T, Missed> {
+    let watch = errand.upload.0.as_deref();
+    let mut answer = pin!(answer);
+    loop {
+        let before = watch.map(|watch| (watch.is_complete(), watch.frames()));
+        if let Some(answered) = within(errand.limit, answer.as_mut()).await {
+            return Ok(answered);
+        }
+        let moving = |watch: &Watch, (complete, frames): (bool, u64)| {
+            !complete && (watch.waits_for_client() || watch.frames() != frames)
+        };
+        if !watch.zip(before).is_some_and(|(watch, before)| moving(watch, before)) {
+            return Err(Missed::Failed(SendError::Timeout(TimeoutKind::ResponseHeader)));
+        }
+    }
+}
+
+/// Whose fault it is that no answer came.
+fn blame(error: hyper::Error, errand: &Errand) -> SendError {
+    match errand.upload.0.as_ref().and_then(|watch| watch.take_failure()) {
+        Some(failure) => SendError::RequestBody(failure),
+        None => broken(error),
+    }
+}
+
+fn broken(error: hyper::Error) -> SendError {
+    let nonsense = std::error::Error::source(&error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+    if error.is_parse() || nonsense { SendError::Protocol(error.into()) } else { SendError::Reset(error.into()) }
+}
