@@ -1,1 +1,76 @@
-//! (to be written)
+//! Who is it? Comes in: a request and the ways in which its route lets callers identify themselves. Goes out: a caller,
+//! nobody, or why the credential is none. What the caller may do is `policy`'s question.
+//!
+//! A credential that fails is final: it never counts as none, and never falls through to another way.
+
+mod cache;
+mod jwt;
+mod presented;
+
+use std::time::Duration;
+
+pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
+pub use jwt::BearerWay;
+
+use crate::caller::Known;
+use crate::reason::Reason;
+use crate::wire::{Arrival, Facts};
+use presented::Presented;
+
+/// The ways of a route. A public route has none.
+#[derive(Debug, Default)]
+pub struct Ways {
+    pub bearer: Option<BearerWay>,
+}
+
+/// Why a credential identifies nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthnError {
+    /// `Bearer` without a b64token: 400.
+    #[error("the credential is malformed")]
+    Malformed,
+    /// More than one credential: 400.
+    #[error("the request shows more than one credential")]
+    Repeated,
+    /// A token that is no valid token here and now: 401 with `invalid_token`, the same for every reason.
+    #[error("the token is not valid: {0}")]
+    Invalid(Reason),
+    /// Whether it is valid can't be known now: 503.
+    #[error("the issuer's keys are not available")]
+    Unavailable { retry_after: Duration },
+}
+
+impl AuthnError {
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Malformed => Reason::CredentialMalformed,
+            Self::Repeated => Reason::CredentialRepeated,
+            Self::Invalid(reason) => *reason,
+            Self::Unavailable { .. } => Reason::IssuerUnreachable,
+        }
+    }
+}
+
+/// Finds out who a request comes from. A token that is remembered costs a digest and a lookup: no wait, no allocation.
+///
+/// # Errors
+/// [`AuthnError`] when a credential was shown that is malformed, repeated, invalid, or can't be checked now.
+pub async fn identify(ways: &Ways, facts: &Facts, arrival: &mut Arrival) -> Result<Known, AuthnError> {
+    let Some(bearer) = &ways.bearer else {
+        return if presented::is_repeated(&arrival.headers) { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
+    };
+    let token = match presented::find(&arrival.headers, arrival.query.as_deref())? {
+        Presented::Nothing => return Ok(Known::Nobody),
+        Presented::Bound => return Err(AuthnError::Invalid(Reason::TokenBound)),
+        Presented::Bearer(token) => token,
+    };
+    let digest = bearer.digest(token)?;
+    if let Some(caller) = bearer.recall(&digest, facts.now) {
+        return Ok(Known::Caller(caller));
+    }
+    // Boxed, so that the walk's own future stays small: this is taken once a token.
+    Box::pin(bearer.check(token, digest, facts.now)).await.map(Known::Caller)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,212 @@
-//! (to be written)
+//! The issuers that are trusted: who they are, what their tokens must be like, and their keys. Comes in:
+//! [`IssuerSettings`], already parsed. Goes out: an [`Issuer`] that keeps its keys fresh on Control and answers workers
+//! without waiting, except for a `kid` it has never seen.
+
+pub mod discovery;
+pub mod fetch;
+pub mod keys;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use url::Url;
+
+pub use crate::jose::{Audiences, TokenType};
+pub use fetch::{Fetch, FetchTls};
+pub use keys::{Keys, KeysUnavailable};
+
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::jose::{AlgorithmSet, Expected};
+use crate::seal::Secret;
+use keys::KeyRing;
+
+/// One issuer as it was configured. Two that are equal may share one [`Issuer`] over a reload.
+#[derive(Clone, Debug)]
+pub struct IssuerSettings {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The issuer identifier, compared byte for byte with `iss`.
+    pub issuer: Arc<str>,
+    pub audiences: Audiences,
+    pub algorithms: AlgorithmSet,
+    pub token_type: TokenType,
+    pub accept_id_tokens: bool,
+    pub clock_skew: Duration,
+    pub keys: KeySource,
+    /// The set is fetched again after this long, or up to a quarter earlier.
+    pub refresh: Duration,
+    /// Between two fetches that unknown `kid`s cause.
+    pub cooldown: Duration,
+    /// A set older than this is not relied on.
+    pub max_stale: Duration,
+    /// Plain http for metadata and keys, beyond loopback addresses.
+    pub allow_http: bool,
+    pub tls: Option<FetchTls>,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    Discovery,
+    Url { url: Url, token: Option<Secret> },
+    File(PathBuf),
+}
+
+impl PartialEq for KeySource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Discovery, Self::Discovery) => true,
+            (Self::Url { url, token }, Self::Url { url: other_url, token: other_token }) => {
+                let same_token = match (token, other_token) {
+                    (None, None) => true,
+                    (Some(one), Some(two)) => one.equals(two.expose().as_bytes()),
+                    _ => false,
+                };
+                url == other_url && same_token
+            }
+            (Self::File(one), Self::File(two)) => one == two,
+            _ => false,
+        }
+    }
+}
+
+impl PartialEq for IssuerSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            issuer,
+            audiences,
+            algorithms,
+            token_type,
+            accept_id_tokens,
+            clock_skew,
+            keys,
+            refresh,
+            cooldown,
+            max_stale,
+            allow_http,
+            tls,
+        } = self;
+        (name, issuer, audiences, keys, tls) == (&other.name, &other.issuer, &other.audiences, &other.keys, &other.tls)
+            && (algorithms, token_type, accept_id_tokens, allow_http)
+                == (&other.algorithms, &other.token_type, &other.accept_id_tokens, &other.allow_http)
+            && (clock_skew, refresh, cooldown, max_stale)
+                == (&other.clock_skew, &other.refresh, &other.cooldown, &other.max_stale)
+    }
+}
+
+/// How an issuer's keys are. For readiness, status and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Never loaded so far.
+    Waiting {
+        error: Option<Arc<str>>,
+    },
+    Ready {
+        age: Duration,
+        keys: usize,
+        skipped: usize,
+    },
+    /// The last attempt failed; an older set serves, until it is older than `max_stale`.
+    Degraded {
+        error: Arc<str>,
+        age: Duration,
+    },
+}
+
+/// A trusted issuer, alive. Shared by all workers.
+pub struct Issuer {
+    settings: Arc<IssuerSettings>,
+    id: u64,
+    ring: Arc<KeyRing>,
+    control: Control,
+    fetch: Fetch,
+    tally: Tally,
+}
+
+/// How many tokens of this issuer were checked in full, by outcome. Remembered tokens are not among them.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub accepted: AtomicU64,
+    pub refused: AtomicU64,
+    pub unavailable: AtomicU64,
+}
+
+impl Issuer {
+    pub fn new(settings: IssuerSettings, clock: Clock, control: Control, fetch: Fetch) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let ring = KeyRing::new(clock, &settings, fetch.deadline());
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { settings: Arc::new(settings), id, ring, control, fetch, tally: Tally::default() })
+    }
+
+    /// Begins to load the keys in the background, and goes on until the issuer is dropped. Call it once.
+    pub fn start(self: &Arc<Self>) {
+        self.ring.start(Arc::clone(&self.settings), self.fetch.clone(), &self.control);
+    }
+
+    pub fn settings(&self) -> &IssuerSettings {
+        &self.settings
+    }
+
+    /// Tells this issuer from every other of this process, one that replaced it under the same name included.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.ring.standing()
+    }
+
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Waits until this many attempts to load the keys have ended, well or badly.
+    pub async fn attempted(&self, attempts: u64) {
+        self.ring.attempted(attempts).await;
+    }
+
+    /// The keys to check tokens with now. Never waits.
+    ///
+    /// # Errors
+    /// [`KeysUnavailable`] when they were never loaded, or are older than `max_stale`.
+    pub fn keys(&self) -> Result<Arc<Keys>, KeysUnavailable> {
+        self.ring.keys()
+    }
+
+    /// The keys, after at most one fetch (shared by all who ask, and bounded by a cooldown) when `kid` is not among
+    /// them. It may still not be among them then.
+    ///
+    /// # Errors
+    /// [`KeysUnavailable`] when there are no keys to rely on, or that fetch failed.
+    pub async fn keys_with(&self, kid: &str) -> Result<Arc<Keys>, KeysUnavailable> {
+        self.ring.keys_with(kid).await
+    }
+
+    /// Changes whenever a key leaves or changes. `None` while there are no keys to rely on.
+    pub fn generation(&self) -> Option<u64> {
+        self.ring.generation()
+    }
+
+    /// What its access tokens must be like.
+    pub fn expected(&self) -> Expected<'_> {
+        let IssuerSettings { issuer, audiences, token_type, accept_id_tokens, clock_skew, .. } = &*self.settings;
+        Expected {
+            issuer,
+            audiences,
+            token_type: *token_type,
+            accept_id_tokens: *accept_id_tokens,
+            clock_skew: *clock_skew,
+        }
+    }
+}
+
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Issuer({})", self.settings.name)
+    }
+}

@@ -1,0 +1,169 @@
+//! Finds an issuer's metadata document and reads from it where its keys are. Comes in: the issuer identifier. Goes out:
+//! `jwks_uri`. The document must name the very issuer that was asked for (OpenID Connect Discovery 4.3, RFC 8414
+//! section 3.3): otherwise one provider could answer for another.
+
+use serde_json::Value;
+use url::Url;
+
+use super::fetch::{DOCUMENT_LIMIT, Fetch, FetchError, FetchTls, Wanted, is_loopback};
+use crate::jose::json::{self, JsonError};
+
+/// What discovery needs to know of an issuer.
+#[derive(Clone, Copy, Debug)]
+pub struct Discovery<'a> {
+    pub issuer: &'a str,
+    pub tls: Option<&'a FetchTls>,
+    pub allow_http: bool,
+}
+
+/// Why an issuer's keys could not be located.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    #[error("the issuer `{0}` is no URL without query and fragment")]
+    Issuer(String),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("no metadata at any well-known address; the first said: {0}")]
+    Nowhere(FetchError),
+    #[error("the metadata at {url} is {source}")]
+    Json { url: Url, source: JsonError },
+    #[error("the metadata at {url} names the issuer {named}, not `{wanted}`")]
+    OtherIssuer { url: Url, named: String, wanted: String },
+    #[error("the metadata at {url} has no usable jwks_uri: it must be https")]
+    KeysAddress { url: Url },
+}
+
+impl Discovery<'_> {
+    /// Where the issuer's keys are.
+    ///
+    /// # Errors
+    /// [`DiscoveryError`] when no metadata is found, or what is found is not this issuer's.
+    pub async fn keys_address(&self, fetch: &Fetch) -> Result<Url, DiscoveryError> {
+        let issuer = self.issuer_url()?;
+        let mut absent = None;
+        for url in well_known(&issuer) {
+            let wanted =
+                Wanted { url: &url, bearer: None, tls: self.tls, allow_http: self.allow_http, limit: DOCUMENT_LIMIT };
+            match fetch.get(wanted).await {
+                Ok(document) => return self.read(&issuer, url, &document),
+                Err(error) if error.is_absent() => absent = absent.or(Some(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(absent.map_or_else(|| DiscoveryError::Issuer(self.issuer.to_owned()), DiscoveryError::Nowhere))
+    }
+
+    fn issuer_url(&self) -> Result<Url, DiscoveryError> {
+        let url = Url::parse(self.issuer).ok();
+        let url = url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.has_host());
+        url.ok_or_else(|| DiscoveryError::Issuer(self.issuer.to_owned()))
+    }
+
+    fn read(&self, issuer: &Url, url: Url, document: &[u8]) -> Result<Url, DiscoveryError> {
+        let metadata = match json::object(document) {
+            Ok(metadata) => metadata,
+            Err(source) => return Err(DiscoveryError::Json { url, source }),
+        };
+        match metadata.get("issuer") {
+            Some(Value::String(named)) if named == self.issuer => {}
+            other => {
+                let named = other.map_or_else(|| "nobody".to_owned(), ToString::to_string);
+                return Err(DiscoveryError::OtherIssuer { url, named, wanted: self.issuer.to_owned() });
+            }
+        }
+        let address = metadata.get("jwks_uri").and_then(Value::as_str).and_then(|address| Url::parse(address).ok());
+        // A provider elsewhere must not point us at plain services of this machine.
+        let may_be_plain = self.allow_http || (issuer.scheme() == "http" && is_loopback(issuer));
+        let is_good = |address: &Url| match address.scheme() {
+            "https" => true,
+            "http" => may_be_plain && (self.allow_http || is_loopback(address)),
+            _ => false,
+        };
+        address.filter(is_good).ok_or(DiscoveryError::KeysAddress { url })
+    }
+}
+
+/// OpenID Connect Discovery 4 appends; RFC 8414 section 3.1 inserts before the path; some providers append that, too.
+fn well_known(issuer: &Url) -> Vec<Url> {
+    let path = issuer.path().trim_end_matches('/');
+    let mut paths = vec![
+        format!("{path}/.well-known/openid-configuration"),
+        format!("/.well-known/oauth-authorization-server{path}"),
+        format!("{path}/.well-known/oauth-authorization-server"),
+    ];
+    paths.dedup();
+    let at = |path: &String| {
+        let mut url = issuer.clone();
+        url.set_path(path);
+        url
+    };
+    paths.iter().map(at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn well_known_addresses_follow_both_specifications() {
+        let of = |issuer: &str| well_known(&Url::parse(issuer).unwrap()).iter().map(Url::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            of("https://id.example/realms/corp"),
+            [
+                "https://id.example/realms/corp/.well-known/openid-configuration",
+                "https://id.example/.well-known/oauth-authorization-server/realms/corp",
+                "https://id.example/realms/corp/.well-known/oauth-authorization-server",
+            ]
+        );
+        let plain = [
+            "https://id.example/.well-known/openid-configuration",
+            "https://id.example/.well-known/oauth-authorization-server",
+        ];
+        assert_eq!(of("https://id.example"), plain);
+        assert_eq!(of("https://id.example/"), plain);
+    }
+
+    fn read(issuer: &str, allow_http: bool, document: &str) -> Result<Url, DiscoveryError> {
+        let discovery = Discovery { issuer, tls: None, allow_http };
+        let url = discovery.issuer_url()?;
+        discovery.read(&url, url.clone(), document.as_bytes())
+    }
+
+    #[test]
+    fn metadata_of_another_issuer_is_refused() {
+        let document = |issuer: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"https://id.example/keys"}}"#);
+        let ours = "https://id.example/a";
+        assert_eq!(read(ours, false, &document(ours)).unwrap().as_str(), "https://id.example/keys");
+        for other in
+            ["https://id.example/a/", "https://ID.example/a", "https://id.example/b", "http://id.example/a", ""]
+        {
+            assert!(matches!(read(ours, false, &document(other)), Err(DiscoveryError::OtherIssuer { .. })), "{other}");
+        }
+        for broken in ["{}", r#"{"issuer":["https://id.example/a"]}"#, "<html>", "[]"] {
+            assert!(read(ours, false, broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn keys_are_fetched_over_https_or_on_this_machine() {
+        let keys = |issuer: &str, allow_http, keys: &str| {
+            read(issuer, allow_http, &format!(r#"{{"issuer":"{issuer}","jwks_uri":"{keys}"}}"#)).is_ok()
+        };
+        assert!(keys("https://id.example", false, "https://elsewhere.example/keys"));
+        assert!(keys("http://127.0.0.1:9", false, "http://127.0.0.1:9/keys"));
+        assert!(keys("http://localhost:9", false, "http://[::1]:9/keys"));
+        assert!(keys("http://id.internal", true, "http://id.internal/keys"));
+        assert!(!keys("https://id.example", false, "http://id.example/keys"));
+        assert!(!keys("https://id.example", false, "http://127.0.0.1/keys"));
+        assert!(!keys("http://127.0.0.1:9", false, "http://id.example/keys"));
+        assert!(!keys("https://id.example", false, "file:///etc/passwd"));
+        assert!(!keys("https://id.example", false, "keys"));
+    }
+
+    #[test]
+    fn an_issuer_is_a_url_without_query() {
+        for issuer in ["corp", "https://id.example/?a", "https://id.example/#a", "mailto:a@b"] {
+            assert!(matches!(read(issuer, false, "{}"), Err(DiscoveryError::Issuer(_))), "{issuer}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The one HTTP client for identity providers. Comes in: an https address (http only where that was allowed). Goes out:
+//! at most so many bytes of a 200, or why there are none. One connection a request, nothing kept, redirects never
+//! followed, every wait under one deadline: a provider is asked a few times an hour, and may be hostile or half dead.
+//! Runs on Control; a worker never opens one of these sockets.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, USER_AGENT};
+use http::{HeaderValue, Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use url::{Host, Url};
+
+use crate::clock::Clock;
+use crate::seal::Secret;
+use crate::wire::Body;
+use crate::wire::body::{CappedError, capped};
+
+/// Key sets and metadata are a few KiB; this much is read.
+pub const DOCUMENT_LIMIT: usize = 1024 * 1024;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+const MAX_ADDRESSES: usize = 4;
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Fetches documents of providers. Cheap to clone; all clones share the loaded system roots.
+#[derive(Clone)]
+pub struct Fetch {
+    clock: Clock,
+    deadline: Duration,
+    system: Arc<OnceLock<Arc<ClientConfig>>>,
+}
+
+/// TLS towards an issuer, where the system's own roots and no certificate of ours won't do. The files are read for each
+/// fetch, so that a rotated one is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchTls {
+    /// Trusted instead of the system's roots.
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+/// What to fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub url: &'a Url,
+    pub bearer: Option<&'a Secret>,
+    pub tls: Option<&'a FetchTls>,
+    pub allow_http: bool,
+    pub limit: usize,
+}
+
+/// Why a document could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("{0} is neither https nor http on a loopback address")]
+    NotSecure(Url),
+    #[error("{0} names no host")]
+    NoHost(Url),
+    #[error("{0} is not a name that a certificate can be for")]
+    ServerName(String),
+    #[error("{path} can't be used: {problem}")]
+    File { path: PathBuf, problem: String },
+    #[error("TLS can't be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("{host} can't be reached: {source}")]
+    Connect { host: String, source: io::Error },
+    #[error("{url} broke off: {source}")]
+    Http { url: Url, source: hyper::Error },
+    #[error("{url} can't be asked for: {source}")]
+    Request { url: Url, source: http::Error },
+    #[error("{url} answered {status}")]
+    Status { url: Url, status: StatusCode },
+    #[error("{url}: {source}")]
+    Body { url: Url, source: CappedError },
+    #[error("{url} did not answer within {within:?}")]
+    Deadline { url: Url, within: Duration },
+}
+
+impl FetchError {
+    /// The provider is there and has no such document.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if status.is_client_error() || status.is_redirection())
+    }
+}
+
+impl Fetch {
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, deadline: DEADLINE, system: Arc::default() }
+    }
+
+    /// The same with another deadline for a whole request.
+    pub fn within(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    pub const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Gets a document.
+    ///
+    /// # Errors
+    /// [`FetchError`] for everything but a 200 whose body ends within limit and deadline.
+    pub async fn get(&self, wanted: Wanted<'_>) -> Result<Bytes, FetchError> {
+        tokio::select! {
+            answer = self.ask(wanted) => answer,
+            () = self.clock.sleep(self.deadline) => {
+                Err(FetchError::Deadline { url: wanted.url.clone(), within: self.deadline })
+            }
+        }
+    }
+
+    async fn ask(&self, wanted: Wanted<'_>) -> Result<Bytes, FetchError> {
+        let url = wanted.url;
+        let is_https = match url.scheme() {
+            "https" => true,
+            "http" if wanted.allow_http || is_loopback(url) => false,
+            _ => return Err(FetchError::NotSecure(url.clone())),
+        };
+        let host = url.host_str().ok_or_else(|| FetchError::NoHost(url.clone()))?;
+        let request = request(url, host, wanted.bearer)?;
+        let tcp = self.connect(url, host).await?;
+        if !is_https {
+            return exchange(tcp, request, wanted).await;
+        }
+        let config = match wanted.tls {
+            None => self.system_config()?,
+            Some(tls) => Arc::new(config(tls).await?),
+        };
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+        let name = name.map_err(|_| FetchError::ServerName(host.to_owned()))?;
+        let tls = TlsConnector::from(config).connect(name, tcp).await;
+        exchange(tls.map_err(|source| FetchError::Connect { host: host.to_owned(), source })?, request, wanted).await
+    }
+
+    /// The first address that answers, of the first few.
+    async fn connect(&self, url: &Url, host: &str) -> Result<TcpStream, FetchError> {
+        let port = url.port_or_known_default().unwrap_or(443);
+        let failed = |source| FetchError::Connect { host: host.to_owned(), source };
+        let addresses: Vec<_> =
+            tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await.map_err(failed)?.collect();
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in addresses.into_iter().take(MAX_ADDRESSES) {
+            let attempt = tokio::select! {
+                tcp = TcpStream::connect(address) => tcp,
+                () = self.clock.sleep(CONNECT_DEADLINE.min(self.deadline)) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            match attempt {
+                Ok(tcp) => return Ok(tcp),
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(last))
+    }
+
+    fn system_config(&self) -> Result<Arc<ClientConfig>, FetchError> {
+        if let Some(config) = self.system.get() {
+            return Ok(Arc::clone(config));
+        }
+        let mut roots = RootCertStore::empty();
+        // Systems carry certificates that rustls refuses; the others still count, and with none every handshake fails.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let config = builder()?.with_root_certificates(roots).with_no_client_auth();
+        Ok(Arc::clone(self.system.get_or_init(|| Arc::new(config))))
+    }
+}
+
+impl std::fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fetch(within {:?})", self.deadline)
+    }
+}
+
+/// Whether an address leads to this very machine: a loopback address, or `localhost`.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
+}
+
+fn request(url: &Url, host: &str, bearer: Option<&Secret>) -> Result<Request<Body>, FetchError> {
+    let failed = |source| FetchError::Request { url: url.clone(), source };
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let mut request = Request::builder()
+        .method(Method::GET)
+        .uri(target)
+        .header(HOST, authority)
+        .header(ACCEPT, "application/json, application/jwk-set+json")
+        .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
+        .header(CONNECTION, "close");
+    if let Some(bearer) = bearer {
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {}", bearer.expose())).map_err(|error| failed(error.into()))?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    request.body(Body::Empty).map_err(failed)
+}
+
+/// Sends the request and reads the answer, driving the connection from the same task so that both end together.
+async fn exchange<S>(stream: S, request: Request<Body>, wanted: Wanted<'_>) -> Result<Bytes, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let broke = |source| FetchError::Http { url: wanted.url.clone(), source };
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(broke)?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(broke)?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status { url: wanted.url.clone(), status: response.status() });
+        }
+        let body = capped(response.into_body(), wanted.limit).await;
+        body.map_err(|source| FetchError::Body { url: wanted.url.clone(), source })
+    };
+    let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
+    tokio::select! {
+        done = &mut answer => done,
+        // When the connection ends first, what it read is still to be taken; its own error reaches the body.
+        _ = &mut connection => answer.await,
+    }
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, FetchError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?)
+}
+
+async fn config(tls: &FetchTls) -> Result<ClientConfig, FetchError> {
+    let mut roots = RootCertStore::empty();
+    match &tls.ca {
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        Some(path) => {
+            for certificate in certificates(path).await? {
+                roots.add(certificate)?;
+            }
+        }
+    }
+    let builder = builder()?.with_root_certificates(roots);
+    match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => {
+            let pem = read(key, DOCUMENT_LIMIT).await?;
+            let private = PrivateKeyDer::from_pem_slice(&pem);
+            let private =
+                private.map_err(|error| FetchError::File { path: key.clone(), problem: error.to_string() })?;
+            Ok(builder.with_client_auth_cert(certificates(certificate).await?, private)?)
+        }
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FetchError> {
+    let problem = |problem: String| FetchError::File { path: path.to_owned(), problem };
+    let pem = read(path, DOCUMENT_LIMIT).await?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let all = all.map_err(|error| problem(error.to_string()))?;
+    if all.is_empty() { Err(problem("it holds no certificate".to_owned())) } else { Ok(all) }
+}
+
+/// Reads a file whole, up to `limit` bytes.
+///
+/// # Errors
+/// [`FetchError::File`] when it can't be read or is larger.
+pub async fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FetchError> {
+    let problem = |problem: String| FetchError::File { path: path.to_owned(), problem };
+    let file = tokio::fs::File::open(path).await.map_err(|error| problem(error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).await.map_err(|error| problem(error.to_string()))?;
+    if bytes.len() > limit { Err(problem(format!("it is larger than {limit} bytes"))) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Makes signed tokens. Comes in: a private key of ours, header and payload as JSON. Goes out: the compact form, and
+//! the public half as a JWK for others to check with. The development provider signs with it, and whatever Postern
+//! itself will have to sign.
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::EncodingKey;
+use jsonwebtoken::jwk::Jwk;
+use serde_json::Value;
+
+use super::Algorithm;
+
+/// A private key, bound to one algorithm and named.
+pub struct SigningKey {
+    algorithm: Algorithm,
+    kid: Box<str>,
+    key: EncodingKey,
+    public_jwk: Value,
+}
+
+/// Why there is no key, or no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    #[error("keys for {0} are not made here")]
+    Unsupported(Algorithm),
+    #[error("this is no private key for {0}")]
+    Key(Algorithm),
+    #[error("signing failed")]
+    Failed,
+}
+
+impl SigningKey {
+    /// A new key: RSA with 2048 bits, P-256, P-384 or Ed25519, as `algorithm` needs it.
+    ///
+    /// # Errors
+    /// [`SignError::Unsupported`] for ES512, ES256K and the name `Ed25519`.
+    pub fn generate(algorithm: Algorithm, kid: &str) -> Result<Self, SignError> {
+        let failed = |_| SignError::Failed;
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let der = match algorithm {
+            Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+                .map_err(failed)?
+                .as_ref()
+                .to_vec(),
+            Algorithm::Es384 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &random)
+                .map_err(failed)?
+                .as_ref()
+                .to_vec(),
+            Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&random).map_err(failed)?.as_ref().to_vec(),
+            Algorithm::Es512 | Algorithm::Es256k | Algorithm::Ed25519 => return Err(SignError::Unsupported(algorithm)),
+            _ => {
+                let pair = KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+                let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+                der.as_ref().to_vec()
+            }
+        };
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
+        Self::from_pem(algorithm, kid, pem.as_bytes())
+    }
+
+    /// From a PKCS#8 private key (for RSA also PKCS#1) in PEM.
+    ///
+    /// # Errors
+    /// [`SignError`] when it is no such key, or not one for `algorithm`.
+    pub fn from_pem(algorithm: Algorithm, kid: &str, pem: &[u8]) -> Result<Self, SignError> {
+        let name = signer_name(algorithm)?;
+        let key = match algorithm {
+            Algorithm::Es256 | Algorithm::Es384 => EncodingKey::from_ec_pem(pem),
+            Algorithm::EdDsa => EncodingKey::from_ed_pem(pem),
+            _ => EncodingKey::from_rsa_pem(pem),
+        }
+        .map_err(|_| SignError::Key(algorithm))?;
+        let jwk = Jwk::from_encoding_key(&key, name).map_err(|_| SignError::Key(algorithm))?;
+        let mut public_jwk = serde_json::to_value(jwk).map_err(|_| SignError::Failed)?;
+        if let Value::Object(members) = &mut public_jwk {
+            members.insert("alg".to_owned(), algorithm.name().into());
+            members.insert("kid".to_owned(), kid.into());
+            members.insert("use".to_owned(), "sig".into());
+        }
+        Ok(Self { algorithm, kid: kid.into(), key, public_jwk })
+    }
+
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub const fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The public half, as a JWK with `kid`, `alg` and `use`.
+    pub const fn public_jwk(&self) -> &Value {
+        &self.public_jwk
+    }
+
+    /// Signs `payload` under a header with this key's `alg` and `kid` and the given `typ`.
+    ///
+    /// # Errors
+    /// [`SignError::Failed`] when the key can't sign.
+    pub fn sign(&self, typ: Option<&str>, payload: &Value) -> Result<String, SignError> {
+        let mut header = serde_json::json!({ "alg": self.algorithm.name(), "kid": &*self.kid });
+        if let (Some(typ), Value::Object(members)) = (typ, &mut header) {
+            members.insert("typ".to_owned(), typ.into());
+        }
+        self.sign_parts(header.to_string().as_bytes(), payload.to_string().as_bytes())
+    }
+
+    /// Signs any header and any payload, as they are: for tests that make tokens no issuer would.
+    ///
+    /// # Errors
+    /// [`SignError::Failed`] when the key can't sign.
+    pub fn sign_parts(&self, header: &[u8], payload: &[u8]) -> Result<String, SignError> {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, signer_name(self.algorithm)?)
+            .map_err(|_| SignError::Failed)?;
+        Ok(format!("{message}.{signature}"))
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigningKey({}, {:?})", self.algorithm, self.kid)
+    }
+}
+
+/// jsonwebtoken's name of an algorithm that it can sign with.
+fn signer_name(algorithm: Algorithm) -> Result<jsonwebtoken::Algorithm, SignError> {
+    use jsonwebtoken::Algorithm as Name;
+    Ok(match algorithm {
+        Algorithm::Rs256 => Name::RS256,
+        Algorithm::Rs384 => Name::RS384,
+        Algorithm::Rs512 => Name::RS512,
+        Algorithm::Ps256 => Name::PS256,
+        Algorithm::Ps384 => Name::PS384,
+        Algorithm::Ps512 => Name::PS512,
+        Algorithm::Es256 => Name::ES256,
+        Algorithm::Es384 => Name::ES384,
+        Algorithm::EdDsa => Name::EdDSA,
+        Algorithm::Es512 | Algorithm::Es256k | Algorithm::Ed25519 => return Err(SignError::Unsupported(algorithm)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::{Jws, KeySet, verify};
+
+    #[test]
+    fn what_is_signed_here_is_accepted_by_the_public_half() {
+        use Algorithm::{EdDsa, Es256, Es384, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+        for algorithm in [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512, Es256, Es384, EdDsa] {
+            let key = SigningKey::generate(algorithm, "k1").unwrap();
+            let set = serde_json::json!({ "keys": [key.public_jwk()] }).to_string();
+            let set = KeySet::parse(set.as_bytes()).unwrap();
+            let token = key.sign(Some("at+jwt"), &serde_json::json!({ "sub": "alice" })).unwrap();
+            let jws = Jws::parse(&token, 16_384).unwrap();
+            assert_eq!(jws.header.typ.as_deref(), Some("at+jwt"));
+            verify::verify(&jws, &set).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_key_shows_nothing_of_itself() {
+        let key = SigningKey::generate(Algorithm::EdDsa, "k1").unwrap();
+        assert_eq!(format!("{key:?}"), "SigningKey(EdDSA, \"k1\")");
+        assert!(key.public_jwk().get("d").is_none());
+    }
+}
