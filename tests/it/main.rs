@@ -1,0 +1,16 @@
+//! Black-box tests: the real program over real sockets, with an upstream that records every byte. One binary, so that
+//! the suite links once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say so and stop"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans keep time, tasks and buffers of the gateway in hand, not those of its tests"
+)]
+
+mod docs;
+mod layers;
+mod supply_chain;
