@@ -59,7 +59,7 @@ pub async fn identify(ways: &Ways, facts: &Facts, arrival: &mut Arrival) -> Resu
     let Some(bearer) = &ways.bearer else {
         return if presented::is_repeated(&arrival.headers) { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
     };
-    let token = match presented::find(&arrival.headers, arrival.query.as_deref())? {
+    let token = match presented::find(&arrival.headers, arrival.query())? {
         Presented::Nothing => return Ok(Known::Nobody),
         Presented::Bound => return Err(AuthnError::Invalid(Reason::TokenBound)),
         Presented::Bearer(token) => token,

@@ -188,6 +188,8 @@ impl Exchange {
             reason: self.reason,
             total_micros: ended.saturating_sub(self.started),
             upstream_micros: upstream,
+            // Until the upstream was asked; bodies stream at the pace of the two ends.
+            own_micros: self.upstream.began.unwrap_or(ended).saturating_sub(self.started),
         };
         let shared = &self.connection.view.shared;
         match &self.meters {
