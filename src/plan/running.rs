@@ -45,6 +45,8 @@ pub enum Target {
 #[derive(Debug)]
 pub struct Route {
     pub name: Arc<str>,
+    /// Methods, host and path in words.
+    pub matches: Box<str>,
     pub ways: Ways,
     pub requirement: Requirement,
     pub dress: Dress,

@@ -77,6 +77,8 @@ impl Worker {
     pub async fn run(self) -> io::Result<()> {
         let Self { view, listeners, rules, count, mut stop } = self;
         tokio::spawn(view.sweeper.clone().run());
+        let tended = Arc::clone(&view);
+        tokio::spawn(async move { tended.pools.tend().await });
         for listener in listeners {
             let accepting = Accepting { view: Arc::clone(&view), rules, count: Arc::clone(&count), stop: stop.clone() };
             match listener {

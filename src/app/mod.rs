@@ -1,6 +1,8 @@
 //! One running gateway: builds the shared parts once, starts the background runtime and the workers, and ends them in
 //! order. Comes in: a compiled plan. Goes out: [`Running`], which knows the addresses and how to stop.
 
+mod observe;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::admin::AdminState;
+use crate::authn::TokenMemory;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::deadline::Sweeper;
@@ -20,6 +23,7 @@ use crate::server::guard::ReadTimeouts;
 use crate::server::head::HeadLimits;
 use crate::server::worker::ConnectionCount;
 use crate::server::{Address, BindError, ConnectionRules, Listener, Sockets, Worker, bind, tls};
+use crate::telemetry::{AccessLog, Metrics};
 use crate::upstream::Pools;
 
 /// Why a gateway did not start.
@@ -37,8 +41,12 @@ pub enum StartError {
 pub struct Parts {
     pub clock: Clock,
     pub control: Control,
-    pub shared: Arc<Shared>,
-    pub admin: Arc<AdminState>,
+    pub metrics: Metrics,
+    /// The memory that the plan's routes use.
+    pub memory: Arc<TokenMemory>,
+    pub access_log: Option<AccessLog>,
+    /// Runs before each walk, in tests that need a handler to fail.
+    pub fault: Option<fn(&http::request::Parts)>,
 }
 
 /// A gateway that serves. Dropping it stops accepting but waits for nothing.
@@ -69,14 +77,30 @@ pub fn start(plan: Arc<Plan>, process: &Process, parts: &Parts) -> Result<Runnin
     }
     let (admin_sockets, admin) = bind::bind(&address(&process.admin_bind), 1, process.takeover)?;
     tracing::info!(listener = %admin, "admin listening");
-    start_background(&plan, parts, admin_sockets);
 
     let (stop, stopping) = watch::channel(false);
     let count = ConnectionCount::new(process.connections);
+    let sources = observe::Sources {
+        plan: Arc::clone(&plan),
+        memory: Arc::clone(&parts.memory),
+        connections: Arc::clone(&count),
+        access_log: parts.access_log.clone(),
+    };
+    observe::register(&parts.metrics, sources);
+    let views = observe::views(&plan);
+    let state = Arc::new(AdminState::new(parts.clock.clone(), process.ready_after, parts.metrics.clone(), views));
+    let draining = state.draining();
+    start_background(&plan, parts, admin_sockets, state);
+    let shared = Arc::new(Shared {
+        clock: parts.clock.clone(),
+        metrics: parts.metrics.clone(),
+        access_log: parts.access_log.clone(),
+        fault: parts.fault,
+    });
     let mut workers = Vec::with_capacity(process.workers);
     for (number, listeners) in deal(sets, process.workers).into_iter().enumerate() {
         let worker = Worker {
-            view: view(&plan, parts),
+            view: view(&plan, &shared, &parts.clock),
             listeners,
             rules: rules(&process.head),
             count: Arc::clone(&count),
@@ -84,7 +108,6 @@ pub fn start(plan: Arc<Plan>, process: &Process, parts: &Parts) -> Result<Runnin
         };
         workers.push(thread(number, worker)?);
     }
-    let draining = parts.admin.draining();
     Ok(Running {
         listeners: bound,
         admin,
@@ -196,11 +219,11 @@ fn deal(
     hands
 }
 
-fn view(plan: &Arc<Plan>, parts: &Parts) -> Arc<View> {
+fn view(plan: &Arc<Plan>, shared: &Arc<Shared>, clock: &Clock) -> Arc<View> {
     Arc::new(View {
         plan: Arc::clone(plan),
-        pools: Pools::new(parts.clock.clone()),
-        shared: Arc::clone(&parts.shared),
+        pools: Pools::new(clock.clone()),
+        shared: Arc::clone(shared),
         sweeper: Sweeper::default(),
         request_ids: Mutex::default(),
     })
@@ -215,14 +238,13 @@ fn rules(head: &HeadRules) -> ConnectionRules {
 }
 
 /// What talks to issuers, health targets and whoever watches us runs beside the workers, never on them.
-fn start_background(plan: &Plan, parts: &Parts, admin: Sockets) {
+fn start_background(plan: &Plan, parts: &Parts, admin: Sockets, state: Arc<AdminState>) {
     for issuer in &plan.issuers {
         issuer.start();
     }
     for upstream in &plan.upstreams {
         upstream.start_health_checks(&parts.control, &parts.clock);
     }
-    let state = Arc::clone(&parts.admin);
     parts.control.start(crate::server::admin::serve(admin, state));
 }
 
