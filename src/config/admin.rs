@@ -1,0 +1,27 @@
+//! `admin`: the read-only listener for health, metrics and status.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::values::{NotYet, Period};
+
+pub const BIND: &str = "127.0.0.1:9090";
+pub const READY_AFTER: Period = Period::seconds(30);
+
+/// The read-only listener for `/livez`, `/readyz`, `/metrics` and `/status`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// `host:port`, or `unix:/path` for a Unix socket.
+    pub bind: String,
+    /// How long readiness waits for issuers that have not answered once.
+    pub ready_after: Period,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actions: Option<NotYet>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { bind: BIND.to_owned(), ready_after: READY_AFTER, actions: None }
+    }
+}
