@@ -65,7 +65,7 @@ impl World {
     async fn shows_to(&self, ways: &Ways, token: &str) -> Result<Arc<Caller>, AuthnError> {
         match judge(ways, self.hands.clock().now(), &bearer(token), None).await? {
             Known::Caller(caller) => Ok(caller),
-            Known::Nobody => panic!("a token was shown"),
+            Known::Nobody => unreachable!("a token was shown"),
         }
     }
 
@@ -287,4 +287,7 @@ async fn the_walk_can_carry_an_identification_between_threads() {
     let world = World::new().await;
     let headers = bearer("x");
     is_send(judge(&world.ways, Time::from_seconds(NOW), &headers, None));
+    let _ = |ways: &'static Ways, facts: &'static Facts, arrival: &'static mut Arrival| {
+        is_send(identify(ways, facts, arrival))
+    };
 }

@@ -16,7 +16,7 @@ fn key(kid: &str) -> SigningKey {
 fn error_of(standing: Standing) -> String {
     match standing {
         Standing::Waiting { error: Some(error) } | Standing::Degraded { error, .. } => error.to_string(),
-        other => panic!("{other:?}"),
+        other => unreachable!("{other:?}"),
     }
 }
 
