@@ -9,10 +9,13 @@ mod presented;
 
 use std::time::Duration;
 
+use http::HeaderMap;
+
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
 pub use jwt::BearerWay;
 
 use crate::caller::Known;
+use crate::clock::Time;
 use crate::reason::Reason;
 use crate::wire::{Arrival, Facts};
 use presented::Presented;
@@ -56,8 +59,12 @@ impl AuthnError {
 /// # Errors
 /// [`AuthnError`] when a credential was shown that is malformed, repeated, invalid, or can't be checked now.
 pub async fn identify(ways: &Ways, facts: &Facts, arrival: &mut Arrival) -> Result<Known, AuthnError> {
+    judge(ways, facts.now, &arrival.headers, arrival.query.as_deref()).await
+}
+
+async fn judge(ways: &Ways, now: Time, headers: &HeaderMap, query: Option<&str>) -> Result<Known, AuthnError> {
     let Some(bearer) = &ways.bearer else {
-        return if presented::is_repeated(&arrival.headers) { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
+        return if presented::is_repeated(headers) { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
     };
     let token = match presented::find(&arrival.headers, arrival.query())? {
         Presented::Nothing => return Ok(Known::Nobody),
@@ -65,11 +72,11 @@ pub async fn identify(ways: &Ways, facts: &Facts, arrival: &mut Arrival) -> Resu
         Presented::Bearer(token) => token,
     };
     let digest = bearer.digest(token)?;
-    if let Some(caller) = bearer.recall(&digest, facts.now) {
+    if let Some(caller) = bearer.recall(&digest, now) {
         return Ok(Known::Caller(caller));
     }
     // Boxed, so that the walk's own future stays small: this is taken once a token.
-    Box::pin(bearer.check(token, digest, facts.now)).await.map(Known::Caller)
+    Box::pin(bearer.check(token, digest, now)).await.map(Known::Caller)
 }
 
 #[cfg(test)]

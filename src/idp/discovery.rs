@@ -26,11 +26,11 @@ pub enum DiscoveryError {
     #[error("no metadata at any well-known address; the first said: {0}")]
     Nowhere(FetchError),
     #[error("the metadata at {url} is {source}")]
-    Json { url: Url, source: JsonError },
+    Json { url: Box<Url>, source: JsonError },
     #[error("the metadata at {url} names the issuer {named}, not `{wanted}`")]
-    OtherIssuer { url: Url, named: String, wanted: String },
+    OtherIssuer { url: Box<Url>, named: String, wanted: String },
     #[error("the metadata at {url} has no usable jwks_uri: it must be https")]
-    KeysAddress { url: Url },
+    KeysAddress { url: Box<Url> },
 }
 
 impl Discovery<'_> {
@@ -60,6 +60,7 @@ impl Discovery<'_> {
     }
 
     fn read(&self, issuer: &Url, url: Url, document: &[u8]) -> Result<Url, DiscoveryError> {
+        let url = Box::new(url);
         let metadata = match json::object(document) {
             Ok(metadata) => metadata,
             Err(source) => return Err(DiscoveryError::Json { url, source }),
@@ -67,7 +68,8 @@ impl Discovery<'_> {
         match metadata.get("issuer") {
             Some(Value::String(named)) if named == self.issuer => {}
             other => {
-                let named = other.map_or_else(|| "nobody".to_owned(), ToString::to_string);
+                let named =
+                    other.map_or_else(|| "nobody".to_owned(), |named| named.to_string().chars().take(200).collect());
                 return Err(DiscoveryError::OtherIssuer { url, named, wanted: self.issuer.to_owned() });
             }
         }

@@ -211,7 +211,7 @@ async fn keep_fresh(ring: Weak<KeyRing>, clock: Clock, wake: Arc<Notify>, mut lo
             Ok(set) => {
                 ring_now.take(name, set);
                 retry = FIRST_RETRY;
-                (None, early(loader.settings.refresh.min(loader.settings.max_stale)))
+                (None, early(loader.settings.refresh.min(loader.settings.max_stale)).max(FIRST_RETRY))
             }
             Err(error) => {
                 let pause = early(retry);
@@ -269,11 +269,9 @@ impl Loader {
 
     /// Metadata is read again at each refresh; for an unknown `kid` the keys are fetched where they were.
     async fn discover(&mut self, asked: u64) -> Result<Url, DiscoveryError> {
-        if let Some((url, known_at)) = self.address.take() {
-            if asked > known_at {
-                self.address = Some((url.clone(), asked));
-                return Ok(url);
-            }
+        if let Some((url, _)) = self.address.take().filter(|(_, known_at)| asked > *known_at) {
+            self.address = Some((url.clone(), asked));
+            return Ok(url);
         }
         let IssuerSettings { issuer, tls, allow_http, .. } = &*self.settings;
         let discovery = Discovery { issuer, tls: tls.as_ref(), allow_http: *allow_http };

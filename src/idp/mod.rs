@@ -210,3 +210,6 @@ impl std::fmt::Debug for Issuer {
         write!(f, "Issuer({})", self.settings.name)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -64,7 +64,7 @@ impl<'a> Jws<'a> {
         let (signing_input, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signing_input.split_once('.').ok_or(TokenError::Malformed)?;
         // Five segments are an encrypted token (RFC 7516); a dot left in the payload is either that or nonsense.
-        if header.is_empty() || payload.is_empty() || payload.contains('.') {
+        if header.is_empty() || payload.contains('.') {
             return Err(TokenError::Malformed);
         }
         let header = Header::parse(&decode_base64url(header).ok_or(TokenError::Malformed)?)?;

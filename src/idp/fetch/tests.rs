@@ -1,1 +1,116 @@
+use super::*;
+use crate::idp::testing::{Answer, KEYS, Provider, clock};
 
+fn wanted(url: &Url) -> Wanted<'_> {
+    Wanted { url, bearer: None, tls: None, allow_http: false, limit: DOCUMENT_LIMIT }
+}
+
+#[tokio::test]
+async fn a_document_is_fetched_with_the_bearer_token_it_needs() {
+    let provider = Provider::start(&[]).await;
+    provider.answers("/keys?v=1", Answer::Status(200, b"{}".to_vec()));
+    let mut url = provider.keys_url();
+    url.set_query(Some("v=1"));
+    let bearer = Secret::new("s3cret".to_owned());
+    let fetch = Fetch::new(clock().clock());
+    let body = fetch.get(Wanted { bearer: Some(&bearer), ..wanted(&url) }).await.unwrap();
+    assert_eq!(&body[..], b"{}");
+    let [head] = provider.heads().try_into().unwrap();
+    let head = head.to_lowercase();
+    assert!(head.contains("authorization: bearer s3cret\r\n") && head.contains("connection: close\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn anything_but_a_whole_200_within_the_limit_is_an_error() {
+    let provider = Provider::start(&[]).await;
+    let url = provider.keys_url();
+    let fetch = Fetch::new(clock().clock());
+    for status in [201, 204, 301, 302, 304, 400, 404, 500, 503] {
+        provider.answers(KEYS, Answer::Status(status, Vec::new()));
+        let error = fetch.get(wanted(&url)).await.unwrap_err();
+        assert!(matches!(&error, FetchError::Status { status: told, .. } if told.as_u16() == status), "{error}");
+        assert_eq!(error.is_absent(), (300..500).contains(&status));
+    }
+    assert!(!provider.heads().iter().any(|head| head.contains("/elsewhere")), "redirects are not followed");
+    provider.answers(KEYS, Answer::Status(200, vec![b' '; DOCUMENT_LIMIT + 1]));
+    assert!(matches!(fetch.get(wanted(&url)).await, Err(FetchError::Body { source: CappedError::TooLarge(_), .. })));
+    provider.answers(KEYS, Answer::Status(200, vec![b' '; DOCUMENT_LIMIT]));
+    assert_eq!(fetch.get(wanted(&url)).await.unwrap().len(), DOCUMENT_LIMIT);
+    provider.answers(KEYS, Answer::Endless);
+    assert!(matches!(fetch.get(wanted(&url)).await, Err(FetchError::Body { source: CappedError::TooLarge(_), .. })));
+    provider.answers(KEYS, Answer::Torn);
+    assert!(matches!(fetch.get(wanted(&url)).await, Err(FetchError::Body { source: CappedError::Broken(_), .. })));
+}
+
+#[tokio::test]
+async fn a_silent_provider_is_left_at_the_deadline() {
+    let provider = Provider::start(&[]).await;
+    provider.answers(KEYS, Answer::Silence);
+    let (hands, url) = (clock(), provider.keys_url());
+    let fetch = Fetch::new(hands.clock());
+    let (answer, ()) = tokio::join!(fetch.get(wanted(&url)), async {
+        provider.was_asked(1).await;
+        hands.advance(fetch.deadline());
+    });
+    assert!(matches!(answer, Err(FetchError::Deadline { .. })));
+}
+
+#[tokio::test]
+async fn plain_http_stays_on_this_machine_unless_allowed() {
+    let fetch = Fetch::new(clock().clock());
+    for address in ["http://id.example/keys", "http://10.0.0.1/keys", "ftp://127.0.0.1/keys", "file:///etc/passwd"] {
+        let url = Url::parse(address).unwrap();
+        assert!(matches!(fetch.get(wanted(&url)).await, Err(FetchError::NotSecure(_))), "{address}");
+    }
+    for address in ["http://127.0.0.1/", "http://127.8.9.1/", "http://[::1]/", "http://localhost/", "http://LOCALHOST/"]
+    {
+        assert!(is_loopback(&Url::parse(address).unwrap()), "{address}");
+    }
+    for address in ["http://localhost.example/", "http://127.0.0.1.example/", "http://128.0.0.1/", "http://[::2]/"] {
+        assert!(!is_loopback(&Url::parse(address).unwrap()), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn tls_is_checked_against_the_configured_authority() {
+    let directory = tempfile();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let ca = directory.join("ca.pem");
+    std::fs::write(&ca, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("https://{}/keys", listener.local_addr().unwrap())).unwrap();
+    crate::control::Control::current().start(async move {
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        while let Ok((tcp, _)) = listener.accept().await {
+            if let Ok(mut tls) = acceptor.accept(tcp).await {
+                let mut head = [0; 1024];
+                let _ = tls.read(&mut head).await;
+                let _ =
+                    tokio::io::AsyncWriteExt::write_all(&mut tls, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                        .await;
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut tls).await;
+            }
+        }
+    });
+    let fetch = Fetch::new(clock().clock());
+    let trusting = FetchTls { ca: Some(ca), ..FetchTls::default() };
+    assert_eq!(&fetch.get(Wanted { tls: Some(&trusting), ..wanted(&url) }).await.unwrap()[..], b"{}");
+    assert!(matches!(fetch.get(wanted(&url)).await, Err(FetchError::Connect { .. })), "the system does not know it");
+    let missing = FetchTls { ca: Some(directory.join("none.pem")), ..FetchTls::default() };
+    assert!(matches!(fetch.get(Wanted { tls: Some(&missing), ..wanted(&url) }).await, Err(FetchError::File { .. })));
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+fn tempfile() -> PathBuf {
+    let path = std::env::temp_dir().join(format!("postern-{}", crate::seal::random::token()));
+    std::fs::create_dir(&path).unwrap();
+    path
+}
