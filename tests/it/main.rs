@@ -12,5 +12,7 @@
 )]
 
 mod docs;
+mod harness;
 mod layers;
 mod supply_chain;
+mod support;
