@@ -12,5 +12,10 @@
 )]
 
 mod docs;
+mod framing;
+mod harness;
+mod headers;
 mod layers;
+mod paths;
 mod supply_chain;
+mod support;
