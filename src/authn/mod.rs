@@ -59,14 +59,14 @@ impl AuthnError {
 /// # Errors
 /// [`AuthnError`] when a credential was shown that is malformed, repeated, invalid, or can't be checked now.
 pub async fn identify(ways: &Ways, facts: &Facts, arrival: &mut Arrival) -> Result<Known, AuthnError> {
-    judge(ways, facts.now, &arrival.headers, arrival.query.as_deref()).await
+    judge(ways, facts.now, &arrival.headers, arrival.query()).await
 }
 
 async fn judge(ways: &Ways, now: Time, headers: &HeaderMap, query: Option<&str>) -> Result<Known, AuthnError> {
     let Some(bearer) = &ways.bearer else {
         return if presented::is_repeated(headers) { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
     };
-    let token = match presented::find(&arrival.headers, arrival.query())? {
+    let token = match presented::find(headers, query)? {
         Presented::Nothing => return Ok(Known::Nobody),
         Presented::Bound => return Err(AuthnError::Invalid(Reason::TokenBound)),
         Presented::Bearer(token) => token,
