@@ -185,6 +185,7 @@ mod tests {
             }
             beats += 1;
             sweeper.beat();
+            cx.waker().wake_by_ref();
             Poll::Pending
         })
         .await;

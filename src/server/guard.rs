@@ -51,8 +51,18 @@ pub struct Guard<S> {
     /// The synthetic request was handed over.
     spoken: bool,
     lingered: usize,
-    /// The slot runs a limit that further bytes do not prolong: the head's, or that of lingering.
-    fixed: bool,
+    wait: Wait,
+}
+
+/// What the slot's limit is for. It is set when such a wait begins, and not again while it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Nothing,
+    Idle,
+    /// Runs from a head's first byte, however slowly the others come.
+    Head,
+    Body,
+    Linger,
 }
 
 #[derive(Debug)]
@@ -76,7 +86,7 @@ impl<S> Guard<S> {
     pub fn new(stream: S, first: Vec<u8>, rules: (HeadLimits, ReadTimeouts), slot: Arc<Slot>) -> Self {
         let (limits, timeouts) = rules;
         let watch = Arc::default();
-        Self { stream, watch, slot, limits, timeouts, state: State::Head, held: first, good: 0, handed: 0, spoken: false, lingered: 0, fixed: false }
+        Self { stream, watch, slot, limits, timeouts, state: State::Head, held: first, good: 0, handed: 0, spoken: false, lingered: 0, wait: Wait::Nothing }
     }
 
     /// A stream of HTTP/2, whose framing h2 judges: bytes pass as they are.
@@ -157,24 +167,26 @@ impl<S> Guard<S> {
 
     /// Sets the limit for the wait that is about to begin.
     fn arm(&mut self) {
-        match &self.state {
-            // The limit of a head runs from its first byte, however slowly the others come.
-            State::Head if self.held.len() > self.handed => {
-                if !self.fixed {
-                    self.slot.arm(self.timeouts.head);
-                    self.fixed = true;
-                }
-            }
+        let (wait, limit) = match &self.state {
+            State::Head if self.held.len() > self.handed => (Wait::Head, self.timeouts.head),
             // A client that waits for its answer is not idle.
-            State::Head if self.watch.in_flight() => self.slot.disarm(),
-            State::Head => self.slot.arm(self.timeouts.idle),
-            State::Body(_) | State::Chunked(_) => self.slot.arm(self.timeouts.body),
-            _ => self.slot.disarm(),
+            State::Head if self.watch.in_flight() => (Wait::Nothing, Duration::ZERO),
+            State::Head => (Wait::Idle, self.timeouts.idle),
+            State::Body(_) | State::Chunked(_) => (Wait::Body, self.timeouts.body),
+            _ => (Wait::Nothing, Duration::ZERO),
+        };
+        self.await_for(wait, limit);
+    }
+
+    fn await_for(&mut self, wait: Wait, limit: Duration) {
+        if self.wait != wait {
+            self.slot.arm(limit);
+            self.wait = wait;
         }
     }
 
     fn disarm(&mut self) {
-        self.fixed = false;
+        self.wait = Wait::Nothing;
         self.slot.disarm();
     }
 
@@ -355,10 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending if self.slot.is_expired() => return Poll::Ready(()),
                 Poll::Pending => {
-                    if !self.fixed {
-                        self.slot.arm(LINGER);
-                        self.fixed = true;
-                    }
+                    self.await_for(Wait::Linger, LINGER);
                     return Poll::Pending;
                 }
             }
