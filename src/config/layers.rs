@@ -42,9 +42,10 @@ pub fn variables(
 ) -> Result<Vec<Node>, Vec<LayerError>> {
     let mut layers: Vec<Node> = Vec::new();
     let mut errors = Vec::new();
-    for (name, text) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+    for (name, text) in environment.iter() {
+        let Some(keys) = name.strip_prefix(PREFIX) else { continue };
         let origin = Origin::Variable(name.to_owned());
-        let written: Vec<&str> = name[PREFIX.len()..].split("__").collect();
+        let written: Vec<&str> = keys.split("__").collect();
         if written.iter().any(|segment| segment.is_empty()) {
             let message = format!("`{name}` does not name a key: expected POSTERN__SECTION__KEY");
             errors.push(LayerError { origin, keys: Vec::new(), message, hint: None });

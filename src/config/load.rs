@@ -82,6 +82,11 @@ impl Loaded {
         self.struck.iter().any(|struck| struck.starts_with(path) || path.starts_with(struck))
     }
 
+    /// What was struck out directly inside `path`.
+    pub fn struck_in(&self, path: &ValuePath) -> impl Iterator<Item = &ValuePath> {
+        self.struck.iter().filter(move |struck| struck.parent().as_ref() == Some(path))
+    }
+
     /// Whether the value at `path` itself, or something around it, was struck out.
     pub fn is_gone(&self, path: &ValuePath) -> bool {
         self.struck.iter().any(|struck| path.starts_with(struck))
@@ -216,6 +221,10 @@ impl Places {
         (deepest.0 > 0).then(|| self.place(deepest.1.pointed()))
     }
 
+    pub fn is_written(&self, path: &ValuePath) -> bool {
+        self.written(path).is_some()
+    }
+
     fn written(&self, path: &ValuePath) -> Option<&Node> {
         self.layers.iter().rev().find_map(|layer| layer.find(path))
     }
@@ -281,9 +290,9 @@ impl Places {
 }
 
 fn behind_secret_key(line: &str) -> Option<usize> {
-    let key = line.find([':', '='])?;
-    let telling = SECRET_KEYS.iter().any(|secret| line[..key].contains(secret));
-    telling.then(|| line[..key].chars().count() + 2)
+    let (key, _) = line.split_once([':', '='])?;
+    let telling = SECRET_KEYS.iter().any(|secret| key.contains(secret));
+    telling.then(|| key.chars().count() + 2)
 }
 
 /// One figment source.
@@ -348,6 +357,10 @@ impl Reading {
     }
 
     fn note(&mut self, path: &ValuePath, kind: &Kind) {
+        // What is wrong with a value after something in it was struck out may follow from that.
+        if self.struck.iter().any(|struck| struck != path && struck.starts_with(path)) {
+            return;
+        }
         // A key with nothing behind it is as if it were not written.
         if matches!(kind, Kind::InvalidType(Actual::Unit | Actual::Option, _))
             && matches!(path.segments().last(), Some(Segment::Key(_)))

@@ -125,7 +125,7 @@ error: server.drain_delay: expected a duration such as `250ms`, `30s`, `5m`, `8h
 error: server.limts: unknown key `limts`
  --> postern.yaml:3:3
   |
-3 |   limts: { target_bytes: ••••• }
+3 |   limts: { target_bytes: •••• }
   |   ^^^^^ did you mean `limits`?
 
 error: server.listeners[0].serve: `forward_auth` is not supported yet
