@@ -242,7 +242,7 @@ pub(super) fn map_not_yet<'de, A: MapAccess<'de>, T>(_: A) -> Result<T, A::Error
 /// A closed set of words. Words that the documentation names and this version does not build are refused as such.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$note:meta])* $variant:ident = $word:literal),+ $(,)? }
-        $(later { $($later:literal),+ $(,)? })? $(; $or_map:ident)?) => {
+        $(later { $($later:literal),+ $(,)? })? $(refused { $($never:literal => $why:literal),+ $(,)? })? $(; $or_map:ident)?) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[$note])* $variant,)+ }
@@ -270,6 +270,7 @@ macro_rules! words {
                         match text {
                             $($word => Ok($name::$variant),)+
                             $($($later)|+ => Err(E::custom(format!("`{text}` is {}", $crate::config::values::NOT_SUPPORTED_YET))),)?
+                            $($($never => Err(E::custom(concat!("`", $never, "` ", $why))),)+)?
                             _ => Err(E::unknown_variant(text, $name::WORDS)),
                         }
                     }

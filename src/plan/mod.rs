@@ -24,6 +24,14 @@ use findings::Findings;
 /// Compiles a CEL policy for the sake of its errors.
 pub type PolicyCheck = fn(&str) -> Result<(), String>;
 
+/// Whether a policy is CEL at all.
+///
+/// # Errors
+/// Where the text stops being CEL.
+pub fn policy_syntax(source: &str) -> Result<(), String> {
+    cel::Program::compile(source).map(|_| ()).map_err(|error| error.to_string().lines().collect::<Vec<_>>().join(" "))
+}
+
 /// Checks everything and gathers all findings, those of reading included.
 ///
 /// # Errors
