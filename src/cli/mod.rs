@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_sidecar_is_one_line() {
         let line = "postern serve --issuer https://i --audience a --upstream http://u --scope x --scope y --bind 127.0.0.1:1 --admin-bind 127.0.0.1:2";
-        let Ok(Command::Serve(said)) = parse(line) else { panic!("not parsed") };
+        let Ok(Command::Serve(said)) = parse(line) else { unreachable!("not parsed") };
         let zero = ZeroFile::from(said.without_file);
         assert_eq!(zero.issuer.as_deref(), Some("https://i"));
         assert_eq!(zero.scope, ["x", "y"]);

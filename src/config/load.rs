@@ -122,8 +122,10 @@ pub fn load(sources: Sources) -> Result<Loaded, Report> {
     places.mask_secrets();
     let folder = file.as_ref().and_then(|(path, _)| path.parent()).map(Path::to_path_buf).unwrap_or_default();
     let mut reading = Reading { places, findings: Report::default(), struck: Vec::new() };
-    let config = reading.read()?;
-    let Reading { places, findings, struck } = reading;
+    let config = reading.read();
+    let Reading { places, mut findings, struck } = reading;
+    findings.redraw(|spot| places.place(spot));
+    let Some(config) = config else { return Err(findings) };
     Ok(Loaded { config, places, findings, folder, environment, file: file.map(|(path, _)| path), struck })
 }
 
@@ -316,19 +318,20 @@ struct Reading {
 }
 
 impl Reading {
-    fn read(&mut self) -> Result<Config, Report> {
+    /// `None` when the findings say why nothing could be read.
+    fn read(&mut self) -> Option<Config> {
         let merged =
             self.places.layers.iter().fold(Figment::new(), |figment, layer| figment.merge(Layer(layer.members())));
-        let mut values: Merged = merged.extract().map_err(|error| alone(None, error.to_string(), None))?;
+        let mut values: Merged = merged.extract().map_err(|error| self.note(&ValuePath::root(), &error.kind)).ok()?;
         let mut mended: Vec<(ValuePath, Kind)> = Vec::new();
         loop {
             let error = match Config::deserialize(&values) {
-                Ok(config) => return Ok(config),
+                Ok(config) => return Some(config),
                 Err(error) => error,
             };
             let path = path_of(&values, &error);
             if self.findings.errors() >= MAX_FAULTS {
-                return Err(std::mem::take(&mut self.findings));
+                return None;
             }
             if let Some(text) =
                 self.text_instead(&path, &error.kind).filter(|_| mended.iter().all(|(done, _)| *done != path))
@@ -339,10 +342,7 @@ impl Reading {
             }
             let first = mended.iter().find(|(done, _)| *done == path).map(|(_, kind)| kind.clone());
             self.note(&path, &first.unwrap_or(error.kind));
-            match strike(&mut values, &path) {
-                Some(struck) => self.struck.push(struck),
-                None => return Err(std::mem::take(&mut self.findings)),
-            }
+            self.struck.push(strike(&mut values, &path)?);
         }
     }
 

@@ -55,7 +55,7 @@ impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
         let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-        match units.into_iter().find(|(_, factor)| millis > 0 && millis % factor == 0) {
+        match units.into_iter().find(|(_, factor)| millis > 0 && millis.is_multiple_of(*factor)) {
             Some((unit, factor)) => write!(f, "{}{unit}", millis / factor),
             None if millis == 0 => f.write_str("0s"),
             None => write!(f, "{millis}ms"),

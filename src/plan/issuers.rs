@@ -186,7 +186,7 @@ fn key_file(findings: &mut Findings<'_>, at: &ValuePath, written: &std::path::Pa
     match std::fs::read(&file).map(|text| serde_json::from_slice::<serde_json::Value>(&text)) {
         Err(error) => findings.error(at, format!("cannot read {}: {error}", file.display())),
         Ok(Err(error)) => findings.error(at, format!("{} is not JSON: {error}", file.display())),
-        Ok(Ok(set)) if !set.get("keys").is_some_and(|keys| keys.as_array().is_some_and(|keys| !keys.is_empty())) => {
+        Ok(Ok(set)) if set.get("keys").and_then(|keys| keys.as_array()).is_none_or(Vec::is_empty) => {
             findings.error_with(
                 at,
                 format!("{} holds no keys", file.display()),

@@ -29,7 +29,9 @@ pub type PolicyCheck = fn(&str) -> Result<(), String>;
 /// # Errors
 /// Where the text stops being CEL.
 pub fn policy_syntax(source: &str) -> Result<(), String> {
-    cel::Program::compile(source).map(|_| ()).map_err(|error| error.to_string().lines().collect::<Vec<_>>().join(" "))
+    let tidy =
+        |error: String| error.lines().next().unwrap_or_default().trim_start_matches("ERROR: <input>:").to_owned();
+    cel::Program::compile(source).map(|_| ()).map_err(|error| format!("no CEL expression: {}", tidy(error.to_string())))
 }
 
 /// Checks everything and gathers all findings, those of reading included.

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     fn path(text: &str) -> PathPattern {
-        PathPattern::parse(text, false).unwrap_or_else(|error| panic!("{text}: {error}"))
+        PathPattern::parse(text, false).unwrap()
     }
 
     #[test]

@@ -17,7 +17,7 @@ routes:
 }
 
 fn checked(text: &str) -> Result<Checked, Report> {
-    let loaded = load(Sources::text("postern.yaml", text)).unwrap_or_else(|report| panic!("{report}"));
+    let loaded = load(Sources::text("postern.yaml", text)).map_err(|report| report.to_string()).unwrap();
     check(&loaded, policy_syntax)
 }
 
@@ -267,7 +267,9 @@ fn a_secret_is_read_from_the_environment_that_was_given() {
     let sources =
         Sources { environment: Environment::from_iter([("JWKS_TOKEN", "t")]), ..Sources::text("postern.yaml", text) };
     let checked = check(&load(sources).unwrap(), policy_syntax).unwrap();
-    let settings::KeySource::Url { token: Some(token), .. } = &checked.issuers[0].keys else { panic!("no token") };
+    let settings::KeySource::Url { token: Some(token), .. } = &checked.issuers[0].keys else {
+        unreachable!("no token")
+    };
     assert!(token.equals(b"t"));
 }
 
