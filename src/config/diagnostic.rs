@@ -68,6 +68,13 @@ impl Report {
         self.diagnostics.iter().filter(|found| found.severity == severity).count()
     }
 
+    /// Draws every place anew: what must be masked on a line may be known only after all of it was read.
+    pub(super) fn redraw(&mut self, draw: impl Fn(super::place::Spot) -> Place) {
+        for place in self.diagnostics.iter_mut().filter_map(|found| found.place.as_mut()) {
+            *place = draw(place.spot);
+        }
+    }
+
     /// By place, so that the report reads as the file does; what has no place comes first.
     pub fn sort(&mut self) {
         self.diagnostics.sort_by(|a, b| {

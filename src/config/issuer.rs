@@ -113,10 +113,16 @@ pub struct ClientTls {
 }
 
 words! {
-    /// The signature algorithms that can be accepted (RFC 7518, RFC 8037).
+    /// The signature algorithms that can be accepted (RFC 7518, RFC 8037, RFC 8812, RFC 9864).
     Algorithm {
         #[default] Rs256 = "RS256", Rs384 = "RS384", Rs512 = "RS512", Ps256 = "PS256", Ps384 = "PS384", Ps512 = "PS512",
-        Es256 = "ES256", Es384 = "ES384", EdDsa = "EdDSA",
+        Es256 = "ES256", Es384 = "ES384", Es512 = "ES512", Es256k = "ES256K", EdDsa = "EdDSA", Ed25519 = "Ed25519",
+    }
+    refused {
+        "none" => "is no signature: anybody could write such a token",
+        "HS256" => "needs a secret that every verifier could sign with: use an asymmetric algorithm",
+        "HS384" => "needs a secret that every verifier could sign with: use an asymmetric algorithm",
+        "HS512" => "needs a secret that every verifier could sign with: use an asymmetric algorithm",
     }
 }
 
@@ -131,7 +137,10 @@ impl Algorithm {
         Self::Ps512,
         Self::Es256,
         Self::Es384,
+        Self::Es512,
+        Self::Es256k,
         Self::EdDsa,
+        Self::Ed25519,
     ];
 }
 

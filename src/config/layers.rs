@@ -28,6 +28,9 @@ pub struct LayerError {
     pub hint: Option<String>,
 }
 
+/// What was said for one flag, by the flag or by its variable.
+type Said = (Vec<String>, Origin);
+
 /// One value of zero-file mode and where it came from.
 struct Given {
     texts: Vec<String>,
@@ -42,9 +45,10 @@ pub fn variables(
 ) -> Result<Vec<Node>, Vec<LayerError>> {
     let mut layers: Vec<Node> = Vec::new();
     let mut errors = Vec::new();
-    for (name, text) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+    for (name, text) in environment.iter() {
+        let Some(keys) = name.strip_prefix(PREFIX) else { continue };
         let origin = Origin::Variable(name.to_owned());
-        let written: Vec<&str> = name[PREFIX.len()..].split("__").collect();
+        let written: Vec<&str> = keys.split("__").collect();
         if written.iter().any(|segment| segment.is_empty()) {
             let message = format!("`{name}` does not name a key: expected POSTERN__SECTION__KEY");
             errors.push(LayerError { origin, keys: Vec::new(), message, hint: None });
@@ -113,7 +117,7 @@ fn is_number(text: &str) -> bool {
 
 impl ZeroFile {
     /// The flag, its variable, and what the operator said, for each that was said; a flag wins over its variable.
-    fn given(&self, environment: &Environment) -> [(&'static str, Option<(Vec<String>, Origin)>); 6] {
+    fn given(&self, environment: &Environment) -> [(&'static str, Option<Said>); 6] {
         let one = |text: &Option<String>| text.iter().cloned().collect::<Vec<_>>();
         let find = |flag: &'static str, variable: &str, texts: Vec<String>| {
             let found = if !texts.is_empty() {
@@ -144,7 +148,7 @@ impl ZeroFile {
         origins.push(Origin::BuiltIn);
         let built_in = Spot { origin: origins.len() - 1, ..Spot::default() };
         let mut missing = Vec::new();
-        let mut take = |flag: &'static str, found: Option<(Vec<String>, Origin)>, needed: bool| match found {
+        let mut take = |flag: &'static str, found: Option<Said>, needed: bool| match found {
             Some((texts, origin)) => {
                 origins.push(origin);
                 Some(Given { texts, origin: origins.len() - 1 })

@@ -82,6 +82,11 @@ impl Loaded {
         self.struck.iter().any(|struck| struck.starts_with(path) || path.starts_with(struck))
     }
 
+    /// What was struck out directly inside `path`.
+    pub fn struck_in(&self, path: &ValuePath) -> impl Iterator<Item = &ValuePath> {
+        self.struck.iter().filter(move |struck| struck.parent().as_ref() == Some(path))
+    }
+
     /// Whether the value at `path` itself, or something around it, was struck out.
     pub fn is_gone(&self, path: &ValuePath) -> bool {
         self.struck.iter().any(|struck| path.starts_with(struck))
@@ -117,8 +122,10 @@ pub fn load(sources: Sources) -> Result<Loaded, Report> {
     places.mask_secrets();
     let folder = file.as_ref().and_then(|(path, _)| path.parent()).map(Path::to_path_buf).unwrap_or_default();
     let mut reading = Reading { places, findings: Report::default(), struck: Vec::new() };
-    let config = reading.read()?;
-    let Reading { places, findings, struck } = reading;
+    let config = reading.read();
+    let Reading { places, mut findings, struck } = reading;
+    findings.redraw(|spot| places.place(spot));
+    let Some(config) = config else { return Err(findings) };
     Ok(Loaded { config, places, findings, folder, environment, file: file.map(|(path, _)| path), struck })
 }
 
@@ -216,6 +223,10 @@ impl Places {
         (deepest.0 > 0).then(|| self.place(deepest.1.pointed()))
     }
 
+    pub fn is_written(&self, path: &ValuePath) -> bool {
+        self.written(path).is_some()
+    }
+
     fn written(&self, path: &ValuePath) -> Option<&Node> {
         self.layers.iter().rev().find_map(|layer| layer.find(path))
     }
@@ -281,9 +292,9 @@ impl Places {
 }
 
 fn behind_secret_key(line: &str) -> Option<usize> {
-    let key = line.find([':', '='])?;
-    let telling = SECRET_KEYS.iter().any(|secret| line[..key].contains(secret));
-    telling.then(|| line[..key].chars().count() + 2)
+    let (key, _) = line.split_once([':', '='])?;
+    let telling = SECRET_KEYS.iter().any(|secret| key.contains(secret));
+    telling.then(|| key.chars().count() + 2)
 }
 
 /// One figment source.
@@ -307,19 +318,20 @@ struct Reading {
 }
 
 impl Reading {
-    fn read(&mut self) -> Result<Config, Report> {
+    /// `None` when the findings say why nothing could be read.
+    fn read(&mut self) -> Option<Config> {
         let merged =
             self.places.layers.iter().fold(Figment::new(), |figment, layer| figment.merge(Layer(layer.members())));
-        let mut values: Merged = merged.extract().map_err(|error| alone(None, error.to_string(), None))?;
+        let mut values: Merged = merged.extract().map_err(|error| self.note(&ValuePath::root(), &error.kind)).ok()?;
         let mut mended: Vec<(ValuePath, Kind)> = Vec::new();
         loop {
             let error = match Config::deserialize(&values) {
-                Ok(config) => return Ok(config),
+                Ok(config) => return Some(config),
                 Err(error) => error,
             };
             let path = path_of(&values, &error);
             if self.findings.errors() >= MAX_FAULTS {
-                return Err(std::mem::take(&mut self.findings));
+                return None;
             }
             if let Some(text) =
                 self.text_instead(&path, &error.kind).filter(|_| mended.iter().all(|(done, _)| *done != path))
@@ -330,10 +342,7 @@ impl Reading {
             }
             let first = mended.iter().find(|(done, _)| *done == path).map(|(_, kind)| kind.clone());
             self.note(&path, &first.unwrap_or(error.kind));
-            match strike(&mut values, &path) {
-                Some(struck) => self.struck.push(struck),
-                None => return Err(std::mem::take(&mut self.findings)),
-            }
+            self.struck.push(strike(&mut values, &path)?);
         }
     }
 
@@ -348,6 +357,10 @@ impl Reading {
     }
 
     fn note(&mut self, path: &ValuePath, kind: &Kind) {
+        // What is wrong with a value after something in it was struck out may follow from that.
+        if self.struck.iter().any(|struck| struck != path && struck.starts_with(path)) {
+            return;
+        }
         // A key with nothing behind it is as if it were not written.
         if matches!(kind, Kind::InvalidType(Actual::Unit | Actual::Option, _))
             && matches!(path.segments().last(), Some(Segment::Key(_)))

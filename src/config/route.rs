@@ -185,6 +185,22 @@ pub enum ClaimRule {
     Exists(bool),
 }
 
+impl ClaimRule {
+    /// Why the rule can't be kept by any claim, if so. Only scalars are compared: two objects are equal in too many ways.
+    pub fn problem(&self) -> Option<&'static str> {
+        let scalar = |value: &serde_json::Value| value.is_string() || value.is_number() || value.is_boolean();
+        match self {
+            Self::Equal(value) | Self::Contains(value) if !scalar(value) => {
+                Some("`contains` takes text, a number, `true` or `false`")
+            }
+            Self::Any(values) if values.is_empty() || !values.iter().all(scalar) => {
+                Some("`any` takes a list of texts, numbers, `true` or `false`, with at least one in it")
+            }
+            _ => None,
+        }
+    }
+}
+
 struct ClaimRuleVisitor;
 
 impl<'de> Visitor<'de> for ClaimRuleVisitor {
@@ -224,17 +240,16 @@ impl<'de> Visitor<'de> for ClaimRuleVisitor {
         let mut rule = None;
         while let Some(key) = map.next_key::<String>()? {
             let next = match key.as_str() {
-                "equal" => ClaimRule::Equal(map.next_value()?),
                 "contains" => ClaimRule::Contains(map.next_value()?),
                 "any" => ClaimRule::Any(map.next_value()?),
                 "exists" => ClaimRule::Exists(map.next_value()?),
-                _ => return Err(A::Error::unknown_field(&key, &["any", "contains", "equal", "exists"])),
+                _ => return Err(A::Error::unknown_field(&key, &["any", "contains", "exists"])),
             };
             if rule.replace(next).is_some() {
-                return Err(A::Error::custom("a claim has one rule: `equal`, `contains`, `any` or `exists`"));
+                return Err(A::Error::custom("a claim has one rule: `contains`, `any` or `exists`"));
             }
         }
-        rule.ok_or_else(|| A::Error::custom("a claim needs a rule: `equal`, `contains`, `any` or `exists`"))
+        rule.ok_or_else(|| A::Error::custom("a claim needs a rule: `contains`, `any` or `exists`"))
     }
 }
 
@@ -270,7 +285,6 @@ impl JsonSchema for ClaimRule {
                 {
                     "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
                     "properties": {
-                        "equal": { "description": "The claim is this value." },
                         "contains": { "description": "The claim is a list that has this member." },
                         "any": { "type": "array", "description": "The claim is, or contains, one of these." },
                         "exists": { "type": "boolean", "description": "Whether the claim is there." },

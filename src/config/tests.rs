@@ -8,7 +8,7 @@ fn sources(path: &str, text: &str, variables: &[(&str, &str)]) -> Sources {
 }
 
 fn read(text: &str) -> Loaded {
-    load(Sources::text("postern.yaml", text)).unwrap_or_else(|report| panic!("{report}"))
+    load(Sources::text("postern.yaml", text)).map_err(|report| report.to_string()).unwrap()
 }
 
 fn report(text: &str) -> String {
@@ -92,7 +92,7 @@ fn a_variable_of_digits_is_text_where_text_is_expected() {
 fn unquoted_yaml_is_text_where_text_is_expected() {
     let config = read("routes: [{ name: 010, access: { bearer: { scopes: [no, 1e3, true] } } }]\n").config;
     assert_eq!(config.routes[0].name.as_deref(), Some("010"));
-    let Some(route::Access::Ways(ways)) = &config.routes[0].access else { panic!("no ways") };
+    let Some(route::Access::Ways(ways)) = &config.routes[0].access else { unreachable!("no ways") };
     assert_eq!(ways.bearer.as_ref().unwrap().scopes, ["no", "1e3", "true"]);
 }
 
@@ -125,7 +125,7 @@ error: server.drain_delay: expected a duration such as `250ms`, `30s`, `5m`, `8h
 error: server.limts: unknown key `limts`
  --> postern.yaml:3:3
   |
-3 |   limts: { target_bytes: ••••• }
+3 |   limts: { target_bytes: •••• }
   |   ^^^^^ did you mean `limits`?
 
 error: server.listeners[0].serve: `forward_auth` is not supported yet
@@ -207,6 +207,8 @@ fn no_secret_is_shown_by_a_report_or_by_debug() {
     }
     let misspelt = report("issuers: { corp: { jwks: { tokn: hunter2 } } }\n");
     assert!(misspelt.contains("did you mean `token`?") && !misspelt.contains("hunter2"), "{misspelt}");
+    let neighbour = report("issuers: { corp: { jwks: { refresh: never, tokn: hunter2 } } }\n");
+    assert!(neighbour.contains("refresh: expected") && !neighbour.contains("hunter2"), "{neighbour}");
     let unparsed = load(Sources::text("postern.yaml", "a:\n  client_secret: \"hunter2\n")).unwrap_err().to_string();
     assert!(!unparsed.contains("hunter2"), "{unparsed}");
     let nested = report("issuers: { corp: { jwks: { token: { env: NAME, value: hunter2 } } } }\n");
@@ -226,7 +228,7 @@ fn zero_file_mode_is_one_issuer_one_upstream_one_route() {
     assert_eq!(config.upstreams["default"].servers[0].url, "http://127.0.0.1:3000");
     assert_eq!(config.admin.bind, "127.0.0.1:9");
     assert_eq!(config.routes[0].matching.path.as_deref(), Some("/**"));
-    let Some(route::Access::Ways(ways)) = &config.routes[0].access else { panic!("no ways") };
+    let Some(route::Access::Ways(ways)) = &config.routes[0].access else { unreachable!("no ways") };
     assert_eq!(ways.bearer.as_ref().unwrap().scopes, ["orders:read", "orders:list", "x"]);
 }
 
@@ -264,7 +266,7 @@ fn claims_read_as_values_or_rules() {
     let loaded = read(text);
     let messages: Vec<String> = loaded.findings.diagnostics().iter().map(|found| found.path.to_string()).collect();
     assert_eq!(messages, ["routes[0].access.bearer.claims.e", "routes[0].access.bearer.claims.f.has"]);
-    let Some(route::Access::Ways(ways)) = &loaded.config.routes[0].access else { panic!("no ways") };
+    let Some(route::Access::Ways(ways)) = &loaded.config.routes[0].access else { unreachable!("no ways") };
     let claims = &ways.bearer.as_ref().unwrap().claims;
     assert_eq!(claims["a"], route::ClaimRule::Equal("acme".into()));
     assert_eq!(claims["b"], route::ClaimRule::Contains(1.into()));

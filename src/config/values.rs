@@ -55,7 +55,7 @@ impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
         let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-        match units.into_iter().find(|(_, factor)| millis > 0 && millis % factor == 0) {
+        match units.into_iter().find(|(_, factor)| millis > 0 && millis.is_multiple_of(*factor)) {
             Some((unit, factor)) => write!(f, "{}{unit}", millis / factor),
             None if millis == 0 => f.write_str("0s"),
             None => write!(f, "{millis}ms"),
@@ -242,7 +242,7 @@ pub(super) fn map_not_yet<'de, A: MapAccess<'de>, T>(_: A) -> Result<T, A::Error
 /// A closed set of words. Words that the documentation names and this version does not build are refused as such.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$note:meta])* $variant:ident = $word:literal),+ $(,)? }
-        $(later { $($later:literal),+ $(,)? })? $(; $or_map:ident)?) => {
+        $(later { $($later:literal),+ $(,)? })? $(refused { $($never:literal => $why:literal),+ $(,)? })? $(; $or_map:ident)?) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[$note])* $variant,)+ }
@@ -270,6 +270,7 @@ macro_rules! words {
                         match text {
                             $($word => Ok($name::$variant),)+
                             $($($later)|+ => Err(E::custom(format!("`{text}` is {}", $crate::config::values::NOT_SUPPORTED_YET))),)?
+                            $($($never => Err(E::custom(concat!("`", $never, "` ", $why))),)+)?
                             _ => Err(E::unknown_variant(text, $name::WORDS)),
                         }
                     }

@@ -1,4 +1,73 @@
-//! Config → Plan: what the operator wrote, checked and compiled into what runs.
+//! From what was written to what runs. Comes in: a loaded configuration. Goes out: [`Checked`], the same in parsed types
+//! with every name resolved, or a report of all mistakes at once.
+//!
+//! [`check`] is pure apart from reading the files that the configuration names (secrets, certificates, key sets): it
+//! connects to nothing and asks no clock.
 
+mod describe;
+mod files;
+mod findings;
+mod issuers;
+mod overlap;
+pub mod patterns;
 pub mod router;
+mod routes;
 pub mod running;
+mod server;
+pub mod settings;
+mod upstreams;
+
+pub use patterns::{HostPattern, PathPattern, PathSegment};
+pub use settings::Checked;
+
+use crate::config::{Loaded, Report, ValuePath};
+use findings::Findings;
+
+/// Compiles a CEL policy for the sake of its errors.
+pub type PolicyCheck = fn(&str) -> Result<(), String>;
+
+/// Whether a policy is CEL at all.
+///
+/// # Errors
+/// Where the text stops being CEL.
+pub fn policy_syntax(source: &str) -> Result<(), String> {
+    let tidy =
+        |error: String| error.lines().next().unwrap_or_default().trim_start_matches("ERROR: <input>:").to_owned();
+    cel::Program::compile(source).map(|_| ()).map_err(|error| format!("no CEL expression: {}", tidy(error.to_string())))
+}
+
+/// Checks everything and gathers all findings, those of reading included.
+///
+/// # Errors
+/// The [`Report`], when it has at least one error.
+pub fn check(loaded: &Loaded, policy: PolicyCheck) -> Result<Checked, Report> {
+    let mut findings = Findings::new(loaded);
+    let server = server::server(&mut findings);
+    let admin = server::admin(&mut findings, server.as_ref());
+    let telemetry = server::telemetry(&findings);
+    let issuers = issuers::issuers(&mut findings);
+    let upstreams = upstreams::upstreams(&mut findings);
+    let known = routes::Known { issuers: &issuers, upstreams: &upstreams, policy };
+    let routes = routes::routes(&mut findings, &known);
+    let mut report = findings.report;
+    report.sort();
+    match (server, admin) {
+        (Some(server), Some(admin)) if !report.has_errors() => {
+            Ok(Checked { server, admin, telemetry, issuers, upstreams, routes, warnings: report })
+        }
+        _ => Err(report),
+    }
+}
+
+/// Names appear in logs, metrics and in variables.
+fn name(findings: &mut Findings<'_>, at: &ValuePath, what: &str, name: &str) {
+    const LONGEST: usize = 100;
+    let plain = name.chars().all(|c| c.is_alphanumeric() || "-_.:/ ".contains(c));
+    if name.trim().is_empty() || !plain || name.chars().count() > LONGEST {
+        let message = format!("`{name}` is no name for {what}");
+        findings.error_with(at, message, "letters, digits, `-`, `_`, `.`, at most 100");
+    }
+}
+
+#[cfg(test)]
+mod tests;

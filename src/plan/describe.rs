@@ -1,0 +1,61 @@
+//! A checked configuration in words, one line a route, for `postern check` and for tests.
+
+use std::fmt::Write;
+
+use super::settings::{AccessSettings, Checked, RouteSettings};
+use crate::config::route::Authorization;
+
+impl Checked {
+    /// `GET /orders/{id}  bearer corp, scopes orders:read  -> orders`, aligned.
+    pub fn describe(&self) -> String {
+        let rows: Vec<[String; 3]> = self.routes.iter().map(|route| self.row(route)).collect();
+        let widths = [0, 1].map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        });
+        let mut text = String::new();
+        for [request, access, target] in &rows {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "{request:first$}  {access:second$}  -> {target}",
+                first = widths[0],
+                second = widths[1]
+            );
+        }
+        text
+    }
+
+    fn row(&self, route: &RouteSettings) -> [String; 3] {
+        let matching = &route.matching;
+        let methods: Vec<&str> = matching.methods.iter().map(http::Method::as_str).collect();
+        let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
+        let hosts: Vec<String> = matching.hosts.iter().map(ToString::to_string).collect();
+        let upstream = self.upstreams.get(route.upstream).map_or("", |upstream| &upstream.name);
+        let keeps = if route.forward.authorization == Authorization::Keep { " (with the caller's token)" } else { "" };
+        [format!("{methods} {}{}", hosts.join(","), matching.path), self.access(route), format!("{upstream}{keeps}")]
+    }
+
+    fn access(&self, route: &RouteSettings) -> String {
+        let bearer = match &route.access {
+            AccessSettings::Public => return "public".to_owned(),
+            AccessSettings::Bearer(bearer) => bearer,
+        };
+        let names: Vec<&str> =
+            bearer.issuers.iter().filter_map(|issuer| self.issuers.get(*issuer)).map(|issuer| &*issuer.name).collect();
+        let mut words = format!("bearer {}", names.join("|"));
+        let mut add = |condition: bool, text: String| {
+            if condition {
+                words.push_str(", ");
+                words.push_str(&text);
+            }
+        };
+        add(bearer.optional, "optional".to_owned());
+        add(!bearer.scopes.is_empty(), format!("scopes {}", bearer.scopes.join(" ")));
+        add(!bearer.any_scope.is_empty(), format!("any of {}", bearer.any_scope.join(" ")));
+        let claims: Vec<&str> = bearer.claims.iter().map(|(name, _)| name.as_str()).collect();
+        add(!claims.is_empty(), format!("claims {}", claims.join(" ")));
+        add(bearer.policy.is_some(), "policy".to_owned());
+        add(bearer.step_up.is_some(), "step-up".to_owned());
+        words
+    }
+}

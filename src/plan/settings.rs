@@ -1,0 +1,270 @@
+//! The configuration in parsed types. Comes in: nothing; `check` fills these. Goes out: what rooms are built from, so that
+//! nobody behind this parses a string again.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+use url::Url;
+
+use super::patterns::{HostPattern, PathPattern};
+use crate::config::Report;
+use crate::config::issuer::{Algorithm, TokenType};
+use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
+use crate::config::upstream::Balance;
+use crate::seal::Secret;
+
+/// A configuration without mistakes.
+#[derive(Debug)]
+pub struct Checked {
+    pub server: ServerSettings,
+    pub admin: AdminSettings,
+    pub telemetry: TelemetrySettings,
+    /// By name.
+    pub issuers: Vec<IssuerSettings>,
+    /// By name.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// In the order of the file.
+    pub routes: Vec<RouteSettings>,
+    /// What is allowed and unwise.
+    pub warnings: Report,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSettings {
+    /// Never empty.
+    pub listeners: Vec<ListenerSettings>,
+    /// An origin: scheme, host and port only.
+    pub public_url: Option<Url>,
+    pub trusted_proxies: Vec<IpNet>,
+    /// `None` is the CPU quota.
+    pub workers: Option<u32>,
+    pub drain_delay: Duration,
+    pub shutdown_grace: Duration,
+    pub limits: Limits,
+    pub takeover: bool,
+    /// Starts with `/`, ends without.
+    pub auth_prefix: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    pub bind: Bind,
+    /// Empty for cleartext. The first is the default; the files have been seen to hold a chain and a key.
+    pub certificates: Vec<CertificateFiles>,
+    pub redirect_to_https: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub certificate: PathBuf,
+    pub private_key: PathBuf,
+}
+
+/// Bounds on what one client may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub target_bytes: usize,
+    pub header_bytes: usize,
+    pub field_bytes: usize,
+    pub fields: usize,
+    pub token_bytes: usize,
+    /// `None` is no limit.
+    pub request_body: Option<u64>,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+    pub idle_timeout: Duration,
+    /// `None` is a third of the file descriptors.
+    pub connections: Option<u32>,
+    pub h2_streams: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    pub bind: Bind,
+    pub ready_after: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    pub level: LogLevel,
+    pub format: LogFormat,
+    pub access_log: AccessLog,
+}
+
+#[derive(Clone, Debug)]
+pub struct IssuerSettings {
+    pub name: Arc<str>,
+    /// As it was written: `iss` is compared with it byte for byte.
+    pub issuer: Arc<str>,
+    /// `None` is any audience.
+    pub audiences: Option<Vec<String>>,
+    /// Never empty.
+    pub algorithms: Vec<Algorithm>,
+    pub token_type: TokenType,
+    pub accept_id_tokens: bool,
+    pub clock_skew: Duration,
+    pub allow_http: bool,
+    pub keys: KeySource,
+    pub refresh: Duration,
+    pub cooldown: Duration,
+    pub max_stale: Duration,
+    pub tls: Option<TlsFiles>,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    Discovery,
+    Url { url: Url, token: Option<Secret> },
+    File(PathBuf),
+}
+
+/// TLS as a client. The files have been seen to hold what they should.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub ca: Option<PathBuf>,
+    pub identity: Option<CertificateFiles>,
+    pub server_name: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    pub name: Arc<str>,
+    /// Never empty, and not all of weight 0.
+    pub servers: Vec<ServerTarget>,
+    pub host: HostRule,
+    pub balance: Balance,
+    pub health_check: Option<HealthCheck>,
+    pub connect: Duration,
+    pub response_header: Duration,
+    pub pooled_idle: Duration,
+    /// Zero is off, here and above.
+    pub stream_idle: Duration,
+    pub retries: u32,
+    /// 0 is no limit.
+    pub connections: u32,
+    pub queue: u32,
+    pub tls: Option<TlsFiles>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTarget {
+    pub address: ServerAddress,
+    pub weight: u32,
+}
+
+/// Where a server listens and what it speaks there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerAddress {
+    /// An IPv6 host has no brackets.
+    Tcp {
+        scheme: ServerScheme,
+        host: String,
+        port: u16,
+    },
+    Unix(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerScheme {
+    Http,
+    Https,
+    /// HTTP/2 with prior knowledge (RFC 9113 section 3.3).
+    H2c,
+}
+
+/// Which `Host` an upstream sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostRule {
+    Preserve,
+    Upstream,
+    Named(HeaderValue),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub path: String,
+    pub interval: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Its place in the file.
+    pub index: usize,
+    pub name: Arc<str>,
+    pub matching: MatchSettings,
+    /// An index into [`Checked::upstreams`].
+    pub upstream: usize,
+    pub access: AccessSettings,
+    pub forward: ForwardSettings,
+    pub preflight: Preflight,
+    /// Overrides the upstream's.
+    pub response_header: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchSettings {
+    /// Empty is every host.
+    pub hosts: Vec<HostPattern>,
+    pub path: PathPattern,
+    /// Empty is every method.
+    pub methods: Vec<Method>,
+    pub encoded_slash: EncodedSlash,
+}
+
+#[derive(Clone, Debug)]
+pub enum AccessSettings {
+    Public,
+    Bearer(Box<BearerSettings>),
+}
+
+#[derive(Clone, Debug)]
+pub struct BearerSettings {
+    /// Indexes into [`Checked::issuers`]; never empty, and no two with the same identifier.
+    pub issuers: Vec<usize>,
+    pub scopes: Vec<String>,
+    pub any_scope: Vec<String>,
+    pub claims: Vec<(String, ClaimRule)>,
+    /// CEL, seen to compile.
+    pub policy: Option<String>,
+    pub step_up: Option<StepUpSettings>,
+    pub optional: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepUpSettings {
+    pub acr: Vec<String>,
+    pub max_age: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardSettings {
+    pub authorization: Authorization,
+    /// Field names and the claims that fill them.
+    pub headers: Vec<(HeaderName, String)>,
+    pub strip_prefix: Option<String>,
+    pub add_prefix: Option<String>,
+    pub request_trailers: bool,
+}

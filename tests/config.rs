@@ -1,0 +1,212 @@
+//! The configuration as its users meet it: every file in `config/` is right and complete, and what is wrong is answered
+//! as `tests/golden/` says. `POSTERN_BLESS=1 cargo test --test config` rewrites the golden reports.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use postern::config::{self, File, Sources, ZeroFile};
+use postern::plan;
+use serde_json::Value;
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "toml")))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    files
+}
+
+fn document(path: &Path, text: &str) -> Value {
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        return toml::from_str(text).unwrap();
+    }
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn schema() -> Value {
+    serde_json::to_value(config::schema()).unwrap()
+}
+
+/// `config/postern.yaml` with every key that is off turned on.
+fn everything() -> (PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/postern.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.lines().map(|line| match line.trim_start().strip_prefix('#') {
+        Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase() || c == '-') => {
+            format!("{}{key}", &line[..line.len() - line.trim_start().len()])
+        }
+        _ => line.to_owned(),
+    });
+    (path.clone(), lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn every_file_in_config_compiles_without_a_warning() {
+    for path in files("config") {
+        let sources = Sources {
+            file: File::Named(path.clone()),
+            environment: config::Environment::default(),
+            zero_file: ZeroFile::default(),
+        };
+        let loaded = config::load(sources).unwrap_or_else(|report| panic!("{report}"));
+        let checked = plan::check(&loaded, plan::policy_syntax).unwrap_or_else(|report| panic!("{report}"));
+        assert!(checked.warnings.is_empty(), "{}", checked.warnings);
+    }
+}
+
+#[test]
+fn every_file_in_config_is_valid_by_the_json_schema() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let (path, text) = everything();
+    let mut documents = vec![(path.clone(), document(&path, &text))];
+    documents.extend(files("config").into_iter().map(|path| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let document = document(&path, &text);
+        (path, document)
+    }));
+    for (path, document) in documents {
+        let errors: Vec<String> =
+            validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+    }
+}
+
+#[test]
+fn the_json_schema_refuses_what_reading_refuses() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let wrong = [
+        "{ serverr: {} }",
+        "{ sessions: { store: cookie } }",
+        "{ server: { drain_delay: 5 } }",
+        "{ issuers: { a: { algorithms: [HS256] } } }",
+        "{ routes: [{ access: pubic }] }",
+        "{ server: { limits: { fields: -1 } } }",
+    ];
+    for text in wrong {
+        assert!(!validator.is_valid(&document(Path::new("x.yaml"), text)), "{text}");
+        let loaded = config::load(Sources::text("x.yaml", text)).unwrap();
+        assert!(loaded.findings.has_errors(), "{text}");
+    }
+}
+
+#[test]
+fn the_reference_file_reads_with_every_key_turned_on() {
+    let (path, text) = everything();
+    let loaded = config::load(Sources::text(path, text)).unwrap_or_else(|report| panic!("{report}"));
+    assert!(loaded.findings.is_empty(), "{}", loaded.findings);
+}
+
+#[test]
+fn the_reference_file_has_every_key_and_the_defaults() {
+    let (path, text) = everything();
+    let written = document(&path, &text);
+    let mut in_file = BTreeSet::new();
+    keys_of_document(&written, String::new(), &mut in_file);
+    let schema = schema();
+    let mut known = BTreeSet::new();
+    keys_of_schema(&schema, &schema, String::new(), &mut known);
+    assert!(known.len() > 80, "the walk of the schema found only {known:?}");
+    let missing: Vec<_> = known.difference(&in_file).collect();
+    assert!(missing.is_empty(), "config/postern.yaml has no line for {missing:?}");
+
+    let defaults = serde_json::to_value(config::Config::default()).unwrap();
+    let read = config::load(Sources::text("postern.yaml", std::fs::read_to_string(path).unwrap())).unwrap().config;
+    let read = serde_json::to_value(read).unwrap();
+    for section in ["server", "admin", "telemetry"] {
+        assert_eq!(read[section], defaults[section], "config/postern.yaml shows other defaults for `{section}`");
+    }
+    for (section, entry) in [("issuers", "corp"), ("upstreams", "orders")] {
+        let default = match section {
+            "issuers" => serde_json::to_value(config::issuer::Issuer::default()).unwrap(),
+            _ => serde_json::to_value(config::upstream::Upstream::default()).unwrap(),
+        };
+        for (key, value) in default.as_object().unwrap().iter().filter(|(key, _)| *key != "servers") {
+            assert_eq!(
+                &read[section][entry][key], value,
+                "config/postern.yaml shows another default for `{section}.*.{key}`"
+            );
+        }
+    }
+}
+
+/// `issuers.*.jwks.refresh`, `routes[].match.path`: names of entries and indexes left out.
+fn keys_of_document(value: &Value, at: String, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                let key = if ["issuers", "upstreams"].contains(&at.as_str()) { "*" } else { key };
+                let at = format!("{at}.{key}").trim_start_matches('.').to_owned();
+                found.insert(at.clone());
+                keys_of_document(value, at, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys_of_document(item, format!("{at}[]"), found)),
+        _ => {}
+    }
+}
+
+fn keys_of_schema(root: &Value, schema: &Value, at: String, found: &mut BTreeSet<String>) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let target = root.pointer(name.trim_start_matches('#')).unwrap();
+        // Secrets and claim rules are values, not sections: their forms are in the text of their line.
+        if !["Secret", "ClaimRule"].iter().any(|value| name.ends_with(value)) {
+            keys_of_schema(root, target, at.clone(), found);
+        }
+    }
+    for alternative in schema["anyOf"].as_array().into_iter().flatten() {
+        keys_of_schema(root, alternative, at.clone(), found);
+    }
+    if schema.get("items").is_some() {
+        keys_of_schema(root, &schema["items"], format!("{at}[]"), found);
+    }
+    if schema["additionalProperties"].is_object() {
+        keys_of_schema(root, &schema["additionalProperties"], format!("{at}.*"), found);
+    }
+    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+        let later = property.get("not").is_some()
+            || property["anyOf"].as_array().into_iter().flatten().any(|one| one.get("not").is_some());
+        if !later {
+            let at = format!("{at}.{key}").trim_start_matches('.').to_owned();
+            found.insert(at.clone());
+            keys_of_schema(root, property, at, found);
+        }
+    }
+}
+
+fn report_on(path: &Path) -> String {
+    let name = path.file_name().unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let report = match config::load(Sources::text(name, text)) {
+        Err(report) => report,
+        Ok(loaded) => match plan::check(&loaded, plan::policy_syntax) {
+            Err(report) => report,
+            Ok(checked) => checked.warnings,
+        },
+    };
+    format!("{report}{} — nothing was started\n", report.counts())
+}
+
+#[test]
+fn what_is_wrong_is_reported_as_the_golden_files_say() {
+    for path in files("tests/golden") {
+        let golden = path.with_extension(format!("{}.txt", path.extension().unwrap().to_str().unwrap()));
+        let report = report_on(&path);
+        if std::env::var_os("POSTERN_BLESS").is_some() {
+            std::fs::write(&golden, &report).unwrap();
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(report, expected, "{}", golden.display());
+    }
+}
