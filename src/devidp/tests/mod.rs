@@ -1,0 +1,6 @@
+//! The provider, asked over real sockets: each grant with its refusals, each fault, and the sign-in page as a browser
+//! meets it.
+
+mod support;
+
+mod basics;
