@@ -147,6 +147,12 @@ impl Fault {
         })
     }
 
+    /// Whether, at the authorization endpoint, it shows in the answer to the client rather than in that to the browser.
+    fn is_for_the_client(&self) -> bool {
+        use Fault::{Lie, MissingIssuer, MissingState, OAuthError, WrongIssuer, WrongState};
+        matches!(self, Lie(_) | OAuthError(_) | WrongIssuer | MissingIssuer | WrongState | MissingState)
+    }
+
     /// The names that [`parse`](Self::parse) knows.
     pub const NAMES: [&'static str; 25] = [
         "slow",
@@ -178,7 +184,7 @@ impl Fault {
 }
 
 /// `250ms`, `3s`, `2m`, or seconds without a unit.
-fn span(text: &str) -> Option<Duration> {
+pub fn span(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok().filter(|number| *number <= 86_400_000)?;
@@ -220,6 +226,17 @@ impl FaultBoard {
     /// Counts a call, and says how it is to go wrong.
     pub fn arrive(&mut self, endpoint: Endpoint) -> Option<Fault> {
         *self.calls.entry(endpoint).or_default() += 1;
+        let waits = endpoint == Endpoint::Authorize && self.active.get(&endpoint)?.fault.is_for_the_client();
+        if waits { None } else { self.spend(endpoint) }
+    }
+
+    /// The fault in what the authorization endpoint tells a client: it waits while people look at the sign-in page.
+    pub fn answering(&mut self) -> Option<Fault> {
+        let ready = self.active.get(&Endpoint::Authorize)?.fault.is_for_the_client();
+        if ready { self.spend(Endpoint::Authorize) } else { None }
+    }
+
+    fn spend(&mut self, endpoint: Endpoint) -> Option<Fault> {
         let active = self.active.get_mut(&endpoint)?;
         let fault = active.fault.clone();
         if let Some(left) = &mut active.calls_left {

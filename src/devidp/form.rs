@@ -55,7 +55,7 @@ impl Form {
     }
 
     /// A JSON object as parameters: strings as they are, everything else as JSON text.
-    fn from_json(object: Map<String, Value>) -> Self {
+    pub fn from_json(object: Map<String, Value>) -> Self {
         let text = |value| match value {
             Value::String(text) => text,
             other => other.to_string(),
@@ -63,8 +63,11 @@ impl Form {
         Self(object.into_iter().map(|(name, value)| (name, text(value))).collect())
     }
 
-    pub fn from_claims(object: &Map<String, Value>) -> Self {
-        Self::from_json(object.clone())
+    /// The same, with `name` set to `value`.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let kept = self.0.iter().filter(|(known, _)| known != name).cloned();
+        Self(kept.chain([(name.to_owned(), value.to_owned())]).collect())
     }
 
     /// The value of `name`; one without a value counts as absent (RFC 6749 section 3.1).

@@ -6,6 +6,8 @@
 //! outside `demo` and tests may start it, and it binds nothing but loopback.
 
 mod answer;
+mod authorize;
+mod backchannel;
 mod client_auth;
 mod discovery;
 mod faults;
@@ -15,15 +17,20 @@ mod issue;
 mod jwt;
 mod keys;
 mod lies;
+mod logout;
 mod mint;
 mod misbehave;
 mod model;
+mod operate;
+mod pages;
+mod par;
 mod realm;
 mod revoke;
 mod serve;
 mod settings;
 mod shelf;
 mod token;
+mod userinfo;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +41,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use backchannel::LogoutCall;
 pub use faults::{Endpoint, Fault};
 pub use keys::{Algorithm, KeyError, Withdraw};
 pub use lies::Lie;
@@ -75,6 +83,9 @@ impl Provider {
         if !addr.ip().is_loopback() {
             return Err(StartError::NotLoopback(addr));
         }
+        for client in &settings.clients {
+            check_client(client)?;
+        }
         let listener = TcpListener::bind(addr).await.map_err(|source| StartError::Bind { addr, source })?;
         let addr = listener.local_addr().map_err(|source| StartError::Bind { addr, source })?;
         let issuer = settings.issuer.clone().unwrap_or_else(|| format!("http://{addr}{}", settings.issuer_path));
@@ -106,8 +117,36 @@ impl Provider {
     }
 
     /// Adds a client, or replaces the one of that id: for addresses that are known only once a gateway runs.
-    pub fn register(&self, entry: ClientEntry) {
+    ///
+    /// # Errors
+    /// [`StartError::LogoutUri`] when it wants to be told of logouts anywhere but on this machine.
+    pub fn register(&self, entry: ClientEntry) -> Result<(), StartError> {
+        check_client(&entry)?;
         self.realm.register(entry);
+        Ok(())
+    }
+
+    /// Signs a user out (everyone, if `None`), and tells every client that took part.
+    pub async fn log_out(&self, user: Option<&str>) -> Vec<LogoutCall> {
+        logout::log_out(&self.realm, user).await
+    }
+
+    /// A logout token for a client, good or with a lie in it, for tests that deliver it themselves.
+    ///
+    /// # Panics
+    /// When there is no such client.
+    #[expect(clippy::expect_used, reason = "tests have nothing to do instead")]
+    pub fn logout_token(
+        &self,
+        client_id: &str,
+        subject: Option<&str>,
+        session: Option<&str>,
+        lie: Option<Lie>,
+    ) -> String {
+        let client = self.realm.client(client_id).expect("a client that is registered");
+        let fault = lie.map(Fault::Lie);
+        let made = backchannel::logout_token(&self.realm, &client, subject, session, fault.as_ref());
+        made.expect("a key that was made can sign")
     }
 
     /// A JWT access token, good or bad. Introspection knows it as long as its key is published.
@@ -186,6 +225,15 @@ impl Provider {
 impl Drop for Provider {
     fn drop(&mut self) {
         self.stop.send_replace(true);
+    }
+}
+
+fn check_client(client: &ClientEntry) -> Result<(), StartError> {
+    match &client.backchannel_logout_uri {
+        Some(uri) if backchannel::loopback(uri).is_none() => {
+            Err(StartError::LogoutUri { client_id: client.client_id.clone(), uri: uri.clone() })
+        }
+        _ => Ok(()),
     }
 }
 

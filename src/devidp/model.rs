@@ -67,6 +67,7 @@ pub struct Code {
     pub redirect_uri: String,
     /// S256 only.
     pub code_challenge: Option<String>,
+    pub expires: Time,
     pub used: bool,
 }
 

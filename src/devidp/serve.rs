@@ -16,7 +16,7 @@ use super::answer::{Answer, OAuthError};
 use super::faults::{Endpoint, Fault};
 use super::form::{Asked, FormError};
 use super::realm::Realm;
-use super::{discovery, introspect, misbehave, revoke, token};
+use super::{authorize, discovery, introspect, logout, misbehave, operate, par, revoke, token, userinfo};
 use crate::wire::body::Body;
 
 const CONNECTION_LIMIT: usize = 512;
@@ -120,7 +120,7 @@ fn endpoint_at(path: &str) -> Option<Endpoint> {
     Some(match path {
         "/.well-known/openid-configuration" | "/.well-known/oauth-authorization-server" => Endpoint::Discovery,
         "/jwks" => Endpoint::Jwks,
-        "/authorize" | "/authorize/sign_in" => Endpoint::Authorize,
+        "/authorize" => Endpoint::Authorize,
         "/par" => Endpoint::Par,
         "/token" => Endpoint::Token,
         "/introspect" => Endpoint::Introspect,
@@ -143,6 +143,12 @@ async fn route(realm: &Arc<Realm>, endpoint: Option<Endpoint>, asked: &Asked, fa
         Some(Endpoint::Token) => token::answer(realm, asked, fault),
         Some(Endpoint::Introspect) => introspect::answer(realm, asked),
         Some(Endpoint::Revoke) => revoke::answer(realm, asked),
+        Some(Endpoint::Authorize) => authorize::answer(realm, asked),
+        Some(Endpoint::Par) => par::answer(realm, asked),
+        Some(Endpoint::Userinfo) => userinfo::answer(realm, asked),
+        Some(Endpoint::EndSession) => logout::answer(realm, asked).await,
+        _ if asked.path == "/authorize/sign_in" => authorize::answer(realm, asked),
+        _ if asked.path == "/dev" || asked.path.starts_with("/dev/") => operate::answer(realm, asked).await,
         _ => Answer::empty(StatusCode::NOT_FOUND),
     }
 }

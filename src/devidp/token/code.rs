@@ -29,13 +29,19 @@ fn redeem(realm: &Realm, client: &ClientEntry, asked: &Asked) -> Result<Grant, O
     let now = realm.now();
     let mut state = realm.state();
     let unknown = OAuthError::invalid_grant("the code is unknown or has expired");
-    let code =
-        state.codes.look_mut(given, now).filter(|code| code.grant.client_id == client.client_id).ok_or(unknown)?;
+    let code = state
+        .codes
+        .look_mut(given, now)
+        .filter(|code| code.grant.client_id == client.client_id)
+        .ok_or(unknown.clone())?;
     let grant = code.grant.clone();
     // Used up by the attempt, whether or not it goes well.
     if std::mem::replace(&mut code.used, true) {
         state.end_grant(&grant.id, now);
         return Err(OAuthError::invalid_grant("the code was used before"));
+    }
+    if code.expires <= now {
+        return Err(unknown);
     }
     if asked.form.get("redirect_uri") != Some(&code.redirect_uri) {
         return Err(OAuthError::invalid_grant("redirect_uri is not the one of the authorization request"));
