@@ -4,3 +4,10 @@
 mod support;
 
 mod basics;
+mod clients;
+mod faults;
+mod front_channel;
+mod grants;
+mod logout;
+mod sign_in;
+mod tokens;

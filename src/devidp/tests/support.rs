@@ -195,3 +195,80 @@ impl Browser {
         reply
     }
 }
+
+/// Verifier and challenge of RFC 7636 appendix B.
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+/// An authorization request of `client`, with `further` set over the usual parameters; an empty value removes one.
+pub fn authorize(client: &str, further: &[(&str, &str)]) -> String {
+    let mut pairs = vec![
+        ("client_id", client),
+        ("redirect_uri", CALLBACK),
+        ("response_type", "code"),
+        ("scope", "openid profile email"),
+        ("state", "st"),
+        ("nonce", "no"),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+    ];
+    pairs.retain(|(name, _)| !further.iter().any(|(known, _)| known == name));
+    pairs.extend(further.iter().filter(|(_, value)| !value.is_empty()));
+    format!("/authorize?{}", encode(&pairs))
+}
+
+/// The value of a hidden field of a page.
+pub fn hidden(page: &str, name: &str) -> String {
+    let marker = format!("name=\"{name}\" value=\"");
+    let start = page.find(&marker).unwrap_or_else(|| panic!("no field {name}: {page}")) + marker.len();
+    let end = start + page[start..].find('"').unwrap();
+    page[start..end].replace("&quot;", "\"").replace("&amp;", "&")
+}
+
+impl Browser {
+    /// Opens an authorization request and signs in on the page that it meets.
+    pub async fn sign_in(&mut self, world: &World, target: &str, name: &str, password: &str) -> Reply {
+        let page = self.get(world, target).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        let transaction = hidden(&page.body, "transaction");
+        let form = [("transaction", transaction.as_str()), ("username", name), ("password", password)];
+        self.post(world, "/authorize/sign_in", &form).await
+    }
+}
+
+/// Parameters in the query of a redirect, or in its fragment.
+pub fn answered(reply: &Reply) -> HashMap<String, String> {
+    assert_eq!(reply.status, 303, "{reply:?}");
+    let location = reply.location();
+    let text = location.fragment().or(location.query()).unwrap_or_default().to_owned();
+    url::form_urlencoded::parse(text.as_bytes()).into_owned().collect()
+}
+
+impl World {
+    /// Signs alice in at `client`, and gives the parameters that came back.
+    pub async fn signed_in(&self, client: &str, further: &[(&str, &str)]) -> HashMap<String, String> {
+        answered(&Browser::default().sign_in(self, &authorize(client, further), "alice", "wonderland").await)
+    }
+
+    pub async fn redeem(&self, client: &str, code: &str, further: &[(&str, &str)]) -> Reply {
+        let mut form = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", CALLBACK),
+            ("code_verifier", VERIFIER),
+        ];
+        form.retain(|(name, _)| !further.iter().any(|(known, _)| known == name));
+        form.extend(further.iter().filter(|(_, value)| !value.is_empty()));
+        self.call("/token", client, &form).await
+    }
+
+    /// The whole code flow: the token answer.
+    pub async fn tokens(&self, client: &str, further: &[(&str, &str)]) -> Reply {
+        let back = self.signed_in(client, further).await;
+        self.redeem(client, &back["code"], &[]).await
+    }
+
+    pub async fn refresh(&self, client: &str, token: &str) -> Reply {
+        self.call("/token", client, &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
+    }
+}
