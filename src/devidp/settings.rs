@@ -250,8 +250,7 @@ pub struct User {
 }
 
 impl User {
-    /// # Panics
-    /// Never: `claims` that are no object count as none.
+    /// `claims` that are no object count as none.
     pub fn new(name: &str, password: &str, claims: Value) -> Self {
         let claims = if let Value::Object(claims) = claims { claims } else { Map::new() };
         Self { name: name.to_owned(), password: Secret::new(password.to_owned()), claims }
