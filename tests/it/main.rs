@@ -19,3 +19,4 @@ mod layers;
 mod paths;
 mod supply_chain;
 mod support;
+mod tokens;
