@@ -13,6 +13,7 @@
 
 mod answers;
 mod docs;
+mod faults;
 mod framing;
 mod harness;
 mod headers;
