@@ -166,7 +166,8 @@ fn upstream_objection(case: &Case, seen: &[&Seen]) -> Option<String> {
         Expect::Passes => {
             let passed = if group.statuses.is_empty() { group.finals } else { 1 };
             let right = seen.len() == passed && seen.iter().all(|request| request.whole);
-            if !right && !(group.or_refused && seen.iter().all(|request| !request.whole)) {
+            let refused = group.or_refused && seen.iter().all(|request| !request.whole);
+            if !right && !refused {
                 return Some(format!("the upstream saw {} requests", seen.len()));
             }
             let body = group.body.as_ref().map(|body| bytes(body));

@@ -11,7 +11,9 @@
     reason = "the bans keep time, tasks and buffers of the gateway in hand, not those of its tests"
 )]
 
+mod answers;
 mod docs;
+mod faults;
 mod framing;
 mod harness;
 mod headers;
@@ -19,3 +21,4 @@ mod layers;
 mod paths;
 mod supply_chain;
 mod support;
+mod tokens;

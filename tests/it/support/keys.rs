@@ -209,7 +209,8 @@ impl KeyRing {
     }
 
     pub fn other_set(&self) -> Value {
-        json!({ "keys": [self.other.jwk()] })
+        // The same `kid` as a key of the first issuer: a key belongs to its issuer, not to its name.
+        json!({ "keys": [self.other.jwk(), self.other.jwk_with(json!({ "kid": "rsa" }))] })
     }
 }
 

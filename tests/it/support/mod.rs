@@ -3,6 +3,7 @@
 
 pub mod corpus;
 pub mod gateway;
+pub mod h2;
 pub mod keys;
 pub mod provider;
 pub mod raw;

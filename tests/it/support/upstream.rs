@@ -423,6 +423,7 @@ fn flaw(text: &str, version: &str, seen: &Seen) -> Option<String> {
     let token = |name: &str| {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
     };
+    let asterisk = seen.target == "*" && seen.method == "OPTIONS";
     let (lengths, codings) = (seen.values("content-length"), seen.values("transfer-encoding"));
     if text.replace("\r\n", "").contains(['\r', '\n', '\0']) {
         Some("a bare CR, LF or NUL".to_owned())
@@ -430,7 +431,7 @@ fn flaw(text: &str, version: &str, seen: &Seen) -> Option<String> {
         Some(format!("version {version:?}"))
     } else if !token(&seen.method) {
         Some(format!("method {:?}", seen.method))
-    } else if !seen.target.starts_with('/') && !(seen.target == "*" && seen.method == "OPTIONS") {
+    } else if !seen.target.starts_with('/') && !asterisk {
         Some(format!("target {:?}", seen.target))
     } else if let Some((name, _)) = seen.fields.iter().find(|(name, _)| !token(name)) {
         Some(format!("field name {name:?}"))
