@@ -150,6 +150,3 @@ impl Shared {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
