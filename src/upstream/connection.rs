@@ -4,9 +4,10 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use atomic_waker::AtomicWaker;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
@@ -34,6 +35,25 @@ pub(super) struct Http1 {
     /// The pool's coarse time when this was last put back.
     pub since: u64,
     pub reused: bool,
+    /// An exchange is under way: to drop this now is to break it off.
+    pub busy: bool,
+}
+
+impl Http1 {
+    /// A request is about to be sent; `keep` its head.
+    pub fn begin(&mut self, keep: bool) {
+        self.busy = true;
+        self.line.begin(keep);
+    }
+}
+
+impl Drop for Http1 {
+    /// hyper would first try to flush what it holds, which a peer that does not read can put off for ever.
+    fn drop(&mut self) {
+        if self.busy {
+            self.line.cut();
+        }
+    }
 }
 
 /// Many requests at a time, as many as the peer allows.
@@ -50,6 +70,9 @@ pub(super) struct Streams {
     most: AtomicUsize,
     /// The pool's coarse time when this was last seen in use.
     since: AtomicU64,
+    /// The driver's, until it has seen the peer's settings.
+    driver: AtomicWaker,
+    settled: AtomicBool,
 }
 
 /// One stream of an HTTP/2 connection, from before its request until after its answer's body.
@@ -59,6 +82,10 @@ pub(super) struct StreamSlot(Arc<Streams>);
 impl Drop for StreamSlot {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Ordering::Relaxed);
+        // The peer's settings came before its first answer; the driver looks at them when it is woken.
+        if !self.0.settled.swap(true, Ordering::Relaxed) {
+            self.0.driver.wake();
+        }
     }
 }
 
@@ -95,7 +122,7 @@ pub(super) async fn start_http1(
     let line = Arc::<Line>::default();
     let io = TokioIo::new(Tap::new(stream, Arc::clone(&line), place));
     let (sender, connection) = http1::Builder::new().max_buf_size(LARGEST_BUFFER).handshake(io).await?;
-    let http1 = Http1 { sender, line, generation, since: 0, reused: false };
+    let http1 = Http1 { sender, line, generation, since: 0, reused: false, busy: false };
     Ok((http1, connection.with_upgrades()))
 }
 
@@ -120,6 +147,9 @@ pub(super) async fn start_http2(
     streams.most.store(connection.current_max_send_streams(), Ordering::Relaxed);
     let http2 = Http2 { sender, streams: Arc::clone(&streams), generation };
     let driver = poll_fn(move |cx| {
+        if !streams.settled.load(Ordering::Relaxed) {
+            streams.driver.register(cx.waker());
+        }
         let polled = Pin::new(&mut connection).poll(cx);
         streams.most.store(connection.current_max_send_streams(), Ordering::Relaxed);
         polled

@@ -186,6 +186,7 @@ impl Pool {
 
     /// Puts a connection back whose request and answer both ended as they should.
     pub(super) fn put_back(&self, index: usize, mut http1: Http1) {
+        http1.busy = false;
         if http1.sender.is_closed() || http1.generation != self.shared.endpoints[index].generation() {
             return;
         }

@@ -13,7 +13,10 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::wire::{Body, BoxError};
 
-/// What hyper is given to send. A body that is at hand whole has no watch.
+/// A body of ours up to this size is written in one go.
+const AT_HAND: usize = 16 * 1024;
+
+/// What hyper is given to send. A small body that is at hand whole has no watch.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     body: Body,
@@ -67,7 +70,8 @@ struct Incomplete;
 impl RequestBody {
     /// Wraps `body`; the watch is there if it streams.
     pub fn new(body: Body) -> (Self, Option<Arc<Watch>>) {
-        let streams = matches!(body, Body::Incoming(_) | Body::Boxed(_)) && !body.is_end_stream();
+        let at_hand = matches!(&body, Body::Full(bytes) if bytes.len() <= AT_HAND);
+        let streams = !at_hand && !body.is_end_stream();
         let watch = streams.then(Arc::<Watch>::default);
         let remaining = if streams { body.size_hint().exact() } else { None };
         (Self { body, remaining, watch: watch.clone() }, watch)

@@ -200,14 +200,17 @@ async fn exchange_http1(
 ) -> Result<(Response<Incoming>, Held), Missed> {
     // Only a connection that had been idle may have been closed without fault just now.
     let repeatable = errand.repeatable && http1.reused;
-    http1.line.begin(repeatable);
+    http1.begin(repeatable);
     let answer = http1.sender.try_send_request(request);
     match in_time(errand, answer).await? {
         Ok(response) => {
             http1.line.head_came();
             head::judge(&response, errand.upgrade).map_err(Missed::Failed)?;
+            let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            // The socket goes on as a tunnel; what is left here is no part of it.
+            http1.busy = !switching;
             // hyper would talk HTTP/1.0 from now on, and that has no chunked bodies.
-            let last = response.version() != Version::HTTP_11 || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            let last = response.version() != Version::HTTP_11 || switching;
             Ok((response, if last { Held::Last(http1) } else { Held::Http1(http1) }))
         }
         Err(mut error) => {

@@ -41,6 +41,8 @@ const KEEP: u8 = 1;
 const KEPT: u8 = 2;
 /// The same, but nothing was kept.
 const WAITING: u8 = 3;
+/// The exchange was broken off: nothing is read or written any more.
+const CUT: u8 = 4;
 
 impl Line {
     /// A request is about to be sent; `keep` its head.
@@ -52,6 +54,11 @@ impl Line {
     /// The final head has come.
     pub fn head_came(&self) {
         self.phase.store(QUIET, Ordering::Release);
+    }
+
+    /// The exchange is broken off; the socket's owner learns of it the next time it is woken.
+    pub fn cut(&self) {
+        self.phase.store(CUT, Ordering::Release);
     }
 
     /// The head of a request that was lost before any byte of an answer came.
@@ -78,10 +85,12 @@ impl<T> Tap<T> {
         Self { stream, line, head: Vec::new(), unflushed: false, _held: held }
     }
 
-    fn heed_write<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) {
+    fn heed_write<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) -> io::Result<()> {
         let clean = !std::mem::replace(&mut self.unflushed, true);
-        if self.line.phase.load(Ordering::Relaxed) != KEEP {
-            return;
+        match self.line.phase.load(Ordering::Relaxed) {
+            KEEP => {}
+            CUT => return Err(io::ErrorKind::ConnectionAborted.into()),
+            _ => return Ok(()),
         }
         // Bytes of an earlier message may stand before the head in the same buffer: then nothing is kept.
         let keep = clean && parts.clone().map(<[u8]>::len).sum::<usize>() <= LONGEST_KEPT_HEAD;
@@ -90,6 +99,7 @@ impl<T> Tap<T> {
             parts.for_each(|part| self.head.extend_from_slice(part));
         }
         self.line.phase.store(if keep { KEPT } else { WAITING }, Ordering::Relaxed);
+        Ok(())
     }
 
     fn heed_read(&mut self, count: usize) -> io::Result<()> {
@@ -127,6 +137,9 @@ impl<T> Tap<T> {
 impl<T: Unpin> AsyncRead for Tap<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.line.phase.load(Ordering::Relaxed) == CUT {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let before = buf.filled().len();
         let read = match &mut this.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -146,7 +159,7 @@ impl<T: Unpin> AsyncRead for Tap<T> {
 impl<T: Unpin> AsyncWrite for Tap<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.heed_write(std::iter::once(bytes));
+        this.heed_write(std::iter::once(bytes))?;
         let written = ready!(match &mut this.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -162,7 +175,7 @@ impl<T: Unpin> AsyncWrite for Tap<T> {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.heed_write(parts.iter().map(|part| &**part));
+        this.heed_write(parts.iter().map(|part| &**part))?;
         let written = ready!(match &mut this.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
