@@ -17,6 +17,7 @@ use super::environment::Environment;
 use super::fault;
 use super::layers::{self, LayerError, ZeroFile};
 use super::place::{Origin, Place, Segment, Spot, ValuePath};
+use super::places::{Places, SECRET_KEYS};
 use super::syntax::Format;
 use super::tree::{Node, Value};
 
@@ -25,8 +26,6 @@ pub const DEFAULT_FILE: &str = "postern.yaml";
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 /// Reading gives up after so many mistakes of form.
 const MAX_FAULTS: usize = 100;
-/// Keys whose text is a secret: it is masked wherever a line is shown.
-const SECRET_KEYS: &[&str] = &["token", "client_secret", "password", "assertion", "keys", "secret"];
 
 /// Where the file comes from.
 #[derive(Clone, Debug)]
@@ -199,102 +198,6 @@ fn report_of(errors: Vec<LayerError>) -> Report {
         report.push(Diagnostic { severity: Severity::Error, path, message, hint, place: Some(place) });
     }
     report
-}
-
-/// Every source, so that a value path can be found again.
-#[derive(Clone, Debug, Default)]
-pub struct Places {
-    origins: Vec<Origin>,
-    /// From the lowest to the highest.
-    layers: Vec<Node>,
-    masked: Vec<Spot>,
-}
-
-impl Places {
-    /// Where the value at `path` was written, or the nearest thing around it that was.
-    pub fn locate(&self, path: &ValuePath) -> Option<Place> {
-        if path.is_root() {
-            return None;
-        }
-        let deepest = self.layers.iter().rev().map(|layer| layer.deepest(path)).reduce(|best, next| {
-            // The highest layer wins for a value; for what only surrounds it, the lowest, which is the file.
-            if next.0 > best.0 || (next.0 == best.0 && next.1.is_collection()) { next } else { best }
-        })?;
-        (deepest.0 > 0).then(|| self.place(deepest.1.pointed()))
-    }
-
-    pub fn is_written(&self, path: &ValuePath) -> bool {
-        self.written(path).is_some()
-    }
-
-    fn written(&self, path: &ValuePath) -> Option<&Node> {
-        self.layers.iter().rev().find_map(|layer| layer.find(path))
-    }
-
-    fn key_place(&self, path: &ValuePath) -> Option<Place> {
-        let node = self.written(path)?;
-        Some(self.place(node.key.unwrap_or(node.spot)))
-    }
-
-    fn place(&self, spot: Spot) -> Place {
-        let origin = self.origins.get(spot.origin);
-        let name = origin.map(Origin::to_string).unwrap_or_default();
-        let label = if spot.line == 0 { name } else { format!("{name}:{}:{}", spot.line, spot.column) };
-        let line = match origin {
-            Some(Origin::File { text, .. }) if spot.line > 0 => text.lines().nth(spot.line - 1),
-            _ => None,
-        };
-        Place { spot, label, excerpt: line.map(|line| self.without_secrets(line, spot)) }
-    }
-
-    fn without_secrets(&self, line: &str, spot: Spot) -> String {
-        let hides = |column: usize| {
-            let covers = |mask: &Spot| (mask.column..mask.column + mask.length).contains(&column);
-            self.masked.iter().any(|mask| mask.origin == spot.origin && mask.line == spot.line && covers(mask))
-        };
-        // Before a file could be parsed nothing is known about its values: everything behind a telling key is hidden.
-        let unparsed = if self.layers.is_empty() { behind_secret_key(line) } else { None };
-        let hidden = |column: usize| hides(column) || unparsed.is_some_and(|from| column >= from);
-        line.chars().enumerate().map(|(at, c)| if hidden(at + 1) && !c.is_whitespace() { '•' } else { c }).collect()
-    }
-
-    fn mask_secrets(&mut self) {
-        let mut masked = Vec::new();
-        for layer in &self.layers {
-            layer.walk(&mut |node| {
-                let Value::Map(members) = &node.value else { return };
-                for (_, secret) in members.iter().filter(|(key, _)| SECRET_KEYS.contains(&key.as_str())) {
-                    match &secret.value {
-                        Value::Map(_) => {}
-                        Value::List(items) => {
-                            masked.extend(items.iter().filter(|item| !item.is_collection()).map(|item| item.spot))
-                        }
-                        _ => masked.push(secret.spot),
-                    }
-                }
-            });
-        }
-        self.masked = masked;
-    }
-
-    /// Hides what stands under an unknown key: it may be a misspelt secret.
-    fn mask_all(&mut self, path: &ValuePath) {
-        let mut masked = Vec::new();
-        if let Some(node) = self.written(path) {
-            node.walk(&mut |node| {
-                if !node.is_collection() {
-                    masked.push(node.spot);
-                }
-            });
-        }
-        self.masked.extend(masked);
-    }
-}
-
-fn behind_secret_key(line: &str) -> Option<usize> {
-    let (key, _) = line.split_once([':', '='])?;
-    let telling = SECRET_KEYS.iter().any(|secret| key.contains(secret));
-    telling.then(|| key.chars().count() + 2)
 }
 
 /// One figment source.

@@ -12,6 +12,7 @@ pub mod issuer;
 mod layers;
 pub mod load;
 pub mod place;
+pub mod places;
 pub mod route;
 pub mod secret;
 pub mod server;
