@@ -1,7 +1,9 @@
 //! One running gateway: builds the shared parts once, starts the background runtime and the workers, and ends them in
 //! order. Comes in: a compiled plan. Goes out: [`Running`], which knows the addresses and how to stop.
 
+pub mod machine;
 mod observe;
+pub mod serve;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

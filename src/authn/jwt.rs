@@ -15,7 +15,7 @@ use crate::jose::{Jws, json, verify};
 use crate::reason::Reason;
 use crate::seal::TokenDigest;
 
-/// The longest token that is looked at.
+/// The longest token that is looked at, unless the configuration says otherwise. Bytes.
 const TOKEN_LIMIT: usize = 16 * 1024;
 
 /// A route's bearer tokens: whose they may be, and the memory of those already checked.
@@ -23,12 +23,19 @@ const TOKEN_LIMIT: usize = 16 * 1024;
 pub struct BearerWay {
     issuers: Vec<Arc<Issuer>>,
     memory: Arc<TokenMemory>,
+    limit: usize,
 }
 
 impl BearerWay {
     /// `issuers` are those that the route names; a token of any other is refused, however good it is elsewhere.
     pub fn new(issuers: Vec<Arc<Issuer>>, memory: Arc<TokenMemory>) -> Self {
-        Self { issuers, memory }
+        Self { issuers, memory, limit: TOKEN_LIMIT }
+    }
+
+    /// Looks at tokens of at most so many bytes.
+    #[must_use]
+    pub fn limited(self, bytes: usize) -> Self {
+        Self { limit: bytes, ..self }
     }
 
     pub fn issuers(&self) -> &[Arc<Issuer>] {
@@ -45,7 +52,7 @@ impl BearerWay {
     }
 
     pub(super) fn digest(&self, token: Token<'_>) -> Result<TokenDigest, AuthnError> {
-        if token.expose().len() > TOKEN_LIMIT {
+        if token.expose().len() > self.limit {
             return Err(AuthnError::Invalid(Reason::TokenMalformed));
         }
         Ok(self.memory.digest(token.expose()))
@@ -58,7 +65,7 @@ impl BearerWay {
         digest: TokenDigest,
         now: Time,
     ) -> Result<Arc<Caller>, AuthnError> {
-        let jws = Jws::parse(token.expose(), TOKEN_LIMIT).map_err(|error| AuthnError::Invalid(error.reason()))?;
+        let jws = Jws::parse(token.expose(), self.limit).map_err(|error| AuthnError::Invalid(error.reason()))?;
         let claims = json::object(&jws.payload).map_err(|_| AuthnError::Invalid(Reason::TokenMalformed))?;
         let issuer = self.issuer_of(&claims)?;
         let outcome = checked(issuer, &jws, claims, now).await;

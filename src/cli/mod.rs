@@ -107,7 +107,8 @@ pub fn main() -> ExitCode {
 /// Reads and checks; a report that keeps the command from going on is the error.
 fn read(sources: Sources) -> Result<(Loaded, Checked), Report> {
     let loaded = crate::config::load(sources)?;
-    let checked = crate::plan::check(&loaded, crate::plan::policy_syntax)?;
+    let policy = |source: &str| crate::policy::Program::compile(source).map(drop).map_err(|error| error.to_string());
+    let checked = crate::plan::check(&loaded, policy)?;
     Ok((loaded, checked))
 }
 

@@ -6,11 +6,16 @@ use super::{read, refuse};
 use crate::config::Sources;
 
 pub(super) fn run(sources: Sources) -> ExitCode {
-    let (_loaded, checked) = match read(sources) {
+    let (loaded, checked) = match read(sources) {
         Ok(read) => read,
         Err(report) => return refuse(&report),
     };
     eprint!("{}", checked.warnings);
-    eprintln!("error: serving is not built yet");
-    ExitCode::FAILURE
+    match crate::app::serve::serve(&checked, loaded.environment.get("RUST_LOG")) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error} — nothing was started");
+            ExitCode::FAILURE
+        }
+    }
 }

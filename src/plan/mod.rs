@@ -4,6 +4,7 @@
 //! [`check`] is pure apart from reading the files that the configuration names (secrets, certificates, key sets): it
 //! connects to nothing and asks no clock.
 
+pub mod compile;
 mod describe;
 mod files;
 mod findings;

@@ -1,0 +1,367 @@
+//! From checked settings to what runs. Comes in: [`Checked`], in which every name is resolved. Goes out: a [`Plan`] and
+//! what the process needs beside it. Connects to nothing and waits for nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::patterns::{HostPattern, PathSegment};
+use super::router::{self, Methods, Router, Segment};
+use super::running::{
+    HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target,
+};
+use super::settings::{
+    AccessSettings, BearerSettings, Bind, Checked, HostRule, IssuerSettings, KeySource, RouteSettings, ServerAddress,
+    ServerScheme, TlsFiles, UpstreamSettings,
+};
+use crate::authn::{BearerWay, TokenMemory, Ways};
+use crate::clock::Clock;
+use crate::config::issuer::TokenType;
+use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::upstream::Balance;
+use crate::control::Control;
+use crate::idp::{self, Audiences, Fetch, FetchTls, Issuer};
+use crate::jose::{self, AlgorithmSet};
+use crate::outbound::{self, Dress, DressError, DressSettings};
+use crate::policy::{self, Program, ProgramError, Requirement, RequirementSettings, StepUp};
+use crate::telemetry::Metrics;
+use crate::upstream::{self, SetUpError, Upstream};
+use crate::wire::arrival::Limits;
+use crate::wire::forwarded::TrustedProxies;
+use crate::wire::owned::OwnedNames;
+
+/// What a plan is wired to.
+#[derive(Clone)]
+pub struct Wiring {
+    pub clock: Clock,
+    pub control: Control,
+    pub metrics: Metrics,
+    pub memory: Arc<TokenMemory>,
+}
+
+/// What checking could not see: a file that changed since, or a rule that a room refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("upstreams.{name}: {error}")]
+    Upstream { name: Arc<str>, error: SetUpError },
+    #[error("issuers.{name}: {error}")]
+    Algorithm { name: Arc<str>, error: jose::algorithm::UnknownAlgorithm },
+    #[error("routes[{index}].access.bearer.policy: {error}")]
+    Policy { index: usize, error: ProgramError },
+    #[error("routes[{index}].access.bearer.claims: {error}")]
+    Claims { index: usize, error: policy::ClaimRuleError },
+    #[error("routes[{index}].forward: {error}")]
+    Dress { index: usize, error: DressError },
+    #[error("routes[{index}] names what does not exist")]
+    Dangling { index: usize },
+}
+
+/// Compiles the plan.
+///
+/// # Errors
+/// [`CompileError`] for the first part that cannot be built.
+pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError> {
+    let fetch = Fetch::new(wiring.clock.clone());
+    let issuers = checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
+    let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
+    let limits = &checked.server.limits;
+    let mut router = Router::default();
+    let mut routes = Vec::with_capacity(checked.routes.len());
+    for written in &checked.routes {
+        let target = Target::Route(routes.len());
+        for host in hosts(written) {
+            router.insert(&host, &segments(written), methods(written), target);
+        }
+        routes.push(route(written, &issuers, &upstreams, limits.token_bytes, wiring)?);
+    }
+    let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
+    let resources = resources(checked, &mut router);
+    Ok(Plan {
+        router,
+        routes,
+        resources,
+        issuers,
+        upstreams,
+        owned: Arc::new(owned),
+        trusted_proxies: TrustedProxies::new(checked.server.trusted_proxies.clone()),
+        limits: Limits {
+            target: limits.target_bytes,
+            header: limits.header_bytes,
+            field: limits.field_bytes,
+            fields: limits.fields,
+            body: limits.request_body.unwrap_or(0),
+        },
+        public_url: checked.server.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').into()),
+    })
+}
+
+/// What the process needs beside the plan. `workers` and `connections` are what `auto` means here.
+pub fn process(checked: &Checked, workers: usize, connections: usize) -> Process {
+    let server = &checked.server;
+    let limits = &server.limits;
+    let listener = |written: &super::settings::ListenerSettings| ListenerPlan {
+        address: listen_address(&written.bind),
+        tls: written.certificates.iter().map(|pair| (pair.certificate.clone(), pair.private_key.clone())).collect(),
+        redirect_to_https: written.redirect_to_https,
+    };
+    Process {
+        listeners: server.listeners.iter().map(listener).collect(),
+        workers: server.workers.map_or(workers, |workers| workers as usize).max(1),
+        takeover: server.takeover,
+        connections: limits.connections.map_or(connections, |connections| connections as usize),
+        head: HeadRules {
+            target: limits.target_bytes,
+            header: limits.header_bytes,
+            field: limits.field_bytes,
+            fields: limits.fields,
+            head_timeout: limits.header_timeout,
+            body_timeout: limits.body_timeout,
+            idle_timeout: limits.idle_timeout,
+            h2_streams: limits.h2_streams,
+        },
+        drain_delay: server.drain_delay,
+        shutdown_grace: server.shutdown_grace,
+        admin_bind: listen_address(&checked.admin.bind),
+        ready_after: checked.admin.ready_after,
+    }
+}
+
+fn listen_address(bind: &Bind) -> ListenAddress {
+    match bind {
+        Bind::Tcp(address) => ListenAddress::Tcp(*address),
+        Bind::Unix(path) => ListenAddress::Unix(path.clone()),
+    }
+}
+
+fn issuer(written: &IssuerSettings, wiring: &Wiring, fetch: &Fetch) -> Result<Arc<Issuer>, CompileError> {
+    let names = written.algorithms.iter().map(|algorithm| algorithm.word());
+    let algorithms = AlgorithmSet::parse(names)
+        .map_err(|error| CompileError::Algorithm { name: Arc::clone(&written.name), error })?;
+    let settings = idp::IssuerSettings {
+        name: Arc::clone(&written.name),
+        issuer: Arc::clone(&written.issuer),
+        audiences: match &written.audiences {
+            None => Audiences::Any,
+            Some(audiences) => Audiences::OneOf(audiences.iter().map(|audience| audience.as_str().into()).collect()),
+        },
+        algorithms,
+        token_type: match written.token_type {
+            TokenType::Any => idp::TokenType::Any,
+            TokenType::AtJwt => idp::TokenType::AtJwt,
+        },
+        accept_id_tokens: written.accept_id_tokens,
+        clock_skew: written.clock_skew,
+        keys: match &written.keys {
+            KeySource::Discovery => idp::KeySource::Discovery,
+            KeySource::Url { url, token } => idp::KeySource::Url { url: url.clone(), token: token.clone() },
+            KeySource::File(path) => idp::KeySource::File(path.clone()),
+        },
+        refresh: written.refresh,
+        cooldown: written.cooldown,
+        max_stale: written.max_stale,
+        allow_http: written.allow_http,
+        tls: written.tls.as_ref().map(|files| {
+            let (certificate, key) = identity(files);
+            FetchTls { ca: files.ca.clone(), certificate, key }
+        }),
+    };
+    Ok(Issuer::new(settings, wiring.clock.clone(), wiring.control.clone(), fetch.clone()))
+}
+
+fn identity(files: &TlsFiles) -> (Option<PathBuf>, Option<PathBuf>) {
+    match &files.identity {
+        Some(pair) => (Some(pair.certificate.clone()), Some(pair.private_key.clone())),
+        None => (None, None),
+    }
+}
+
+/// A health check that takes longer than this has failed.
+const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+fn upstream(written: &UpstreamSettings) -> Result<Arc<Upstream>, CompileError> {
+    let server = |target: &super::settings::ServerTarget| upstream::ServerSettings {
+        address: match &target.address {
+            ServerAddress::Unix(path) => upstream::ServerAddress::Unix { path: path.clone(), h2c: false },
+            ServerAddress::Tcp { scheme, host, port } => upstream::ServerAddress::Tcp {
+                scheme: match scheme {
+                    ServerScheme::Http => upstream::ServerScheme::Http,
+                    ServerScheme::Https => upstream::ServerScheme::Https,
+                    ServerScheme::H2c => upstream::ServerScheme::H2c,
+                },
+                host: host.trim_start_matches('[').trim_end_matches(']').into(),
+                port: *port,
+            },
+        },
+        weight: target.weight,
+    };
+    let settings = upstream::UpstreamSettings {
+        name: Arc::clone(&written.name),
+        servers: written.servers.iter().map(server).collect(),
+        host: match &written.host {
+            HostRule::Preserve => upstream::HostRule::Preserve,
+            HostRule::Upstream => upstream::HostRule::Upstream,
+            HostRule::Named(name) => upstream::HostRule::Named(name.clone()),
+        },
+        balance: match written.balance {
+            Balance::LeastRequests => upstream::Balance::LeastRequests,
+            Balance::RoundRobin => upstream::Balance::RoundRobin,
+        },
+        health_check: written.health_check.as_ref().map(|check| upstream::HealthCheck {
+            path: check.path.as_str().into(),
+            interval: check.interval,
+            timeout: check.interval.min(HEALTH_CHECK_TIMEOUT),
+        }),
+        connect_timeout: written.connect,
+        response_header_timeout: written.response_header,
+        pooled_idle: written.pooled_idle,
+        stream_idle: written.stream_idle,
+        retries: written.retries,
+        connections: written.connections,
+        queue: written.queue,
+        tls: written.tls.as_ref().map(|files| {
+            let (certificate, private_key) = identity(files);
+            let server_name = files.server_name.as_deref().map(Into::into);
+            upstream::UpstreamTls { ca: files.ca.clone(), certificate, private_key, server_name }
+        }),
+    };
+    Upstream::new(settings).map_err(|error| CompileError::Upstream { name: Arc::clone(&written.name), error })
+}
+
+fn route(
+    written: &RouteSettings,
+    issuers: &[Arc<Issuer>],
+    upstreams: &[Arc<Upstream>],
+    token_bytes: usize,
+    wiring: &Wiring,
+) -> Result<Route, CompileError> {
+    let index = written.index;
+    let dangling = || CompileError::Dangling { index };
+    let (ways, requirement) = match &written.access {
+        AccessSettings::Public => (Ways::default(), Requirement::public()),
+        AccessSettings::Bearer(bearer) => {
+            let trusted = bearer.issuers.iter().map(|at| issuers.get(*at).cloned().ok_or_else(dangling));
+            let way = BearerWay::new(trusted.collect::<Result<_, _>>()?, Arc::clone(&wiring.memory)).limited(token_bytes);
+            (Ways { bearer: Some(way) }, requirement(index, bearer)?)
+        }
+    };
+    let forward = &written.forward;
+    let dress = Dress::new(DressSettings {
+        authorization: match forward.authorization {
+            Authorization::Strip => outbound::Authorization::Strip,
+            Authorization::Keep => outbound::Authorization::Keep,
+        },
+        headers: forward.headers.clone(),
+        strip_prefix: forward.strip_prefix.clone(),
+        add_prefix: forward.add_prefix.clone(),
+    })
+    .map_err(|error| CompileError::Dress { index, error })?;
+    Ok(Route {
+        name: Arc::clone(&written.name),
+        matches: words(written).into(),
+        ways,
+        requirement,
+        dress,
+        upstream: upstreams.get(written.upstream).cloned().ok_or_else(dangling)?,
+        keeps_encoded_slash: written.matching.encoded_slash == EncodedSlash::Keep,
+        forwards_preflight: written.preflight == Preflight::Forward,
+        response_header_timeout: written.response_header,
+        request_trailers: forward.request_trailers,
+        meters: wiring.metrics.route(&written.name),
+    })
+}
+
+fn requirement(index: usize, written: &BearerSettings) -> Result<Requirement, CompileError> {
+    let program = |source: &String| Program::compile(source).map_err(|error| CompileError::Policy { index, error });
+    let claim = |(path, rule): &(String, ClaimRule)| {
+        let rule = match rule {
+            ClaimRule::Equal(value) => value.clone(),
+            ClaimRule::Contains(value) => serde_json::json!({ "contains": value }),
+            ClaimRule::Any(values) => serde_json::json!({ "any": values }),
+            ClaimRule::Exists(wanted) => serde_json::json!({ "exists": wanted }),
+        };
+        policy::ClaimRule::parse(path, &rule).map_err(|error| CompileError::Claims { index, error })
+    };
+    Ok(Requirement::new(RequirementSettings {
+        scopes: written.scopes.clone(),
+        any_scope: written.any_scope.clone(),
+        claims: written.claims.iter().map(claim).collect::<Result<_, _>>()?,
+        policy: written.policy.as_ref().map(program).transpose()?,
+        step_up: written.step_up.as_ref().map(|step_up| StepUp::new(&step_up.acr, step_up.max_age)),
+        optional: written.optional,
+    }))
+}
+
+fn hosts(written: &RouteSettings) -> Vec<router::HostPattern> {
+    let host = |host: &HostPattern| match host {
+        HostPattern::Exact(name) => router::HostPattern::Exact(name.clone()),
+        HostPattern::Wildcard(rest) => router::HostPattern::Wildcard(format!(".{rest}").into()),
+    };
+    match written.matching.hosts.as_slice() {
+        [] => vec![router::HostPattern::Any],
+        hosts => hosts.iter().map(host).collect(),
+    }
+}
+
+fn segments(written: &RouteSettings) -> Vec<Segment> {
+    let segment = |segment: &PathSegment| match segment {
+        PathSegment::Literal(text) => Segment::Literal(text.clone()),
+        PathSegment::Param(name) => Segment::Parameter(name.clone()),
+        PathSegment::Rest => Segment::Rest,
+    };
+    written.matching.path.segments().iter().map(segment).collect()
+}
+
+fn methods(written: &RouteSettings) -> Methods {
+    match written.matching.methods.as_slice() {
+        [] => Methods::Any,
+        methods => Methods::Only(methods.into()),
+    }
+}
+
+fn words(written: &RouteSettings) -> String {
+    let methods: Vec<&str> = written.matching.methods.iter().map(http::Method::as_str).collect();
+    let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
+    let hosts: Vec<String> = written.matching.hosts.iter().map(ToString::to_string).collect();
+    format!("{methods} {}{}", hosts.join(","), written.matching.path)
+}
+
+/// A metadata document for each host that has a bearer route of its own, and one for all others if a hostless route
+/// takes bearer tokens. A host's document names what hostless routes take as well, for they serve it too.
+fn resources(checked: &Checked, router: &mut Router<Target>) -> Vec<Resource> {
+    let mut hosts_seen: Vec<router::HostPattern> = Vec::new();
+    let bearers: Vec<(Vec<router::HostPattern>, &BearerSettings)> = checked
+        .routes
+        .iter()
+        .filter_map(|route| match &route.access {
+            AccessSettings::Bearer(bearer) => Some((hosts(route), &**bearer)),
+            AccessSettings::Public => None,
+        })
+        .collect();
+    for host in bearers.iter().flat_map(|(hosts, _)| hosts) {
+        if !hosts_seen.contains(host) {
+            hosts_seen.push(host.clone());
+        }
+    }
+    let path: Vec<Segment> =
+        METADATA_PATH.trim_start_matches('/').split('/').map(|part| Segment::Literal(part.into())).collect();
+    let mut resources = Vec::with_capacity(hosts_seen.len());
+    for host in hosts_seen {
+        let serves = |hosts: &[router::HostPattern]| hosts.contains(&host) || hosts.contains(&router::HostPattern::Any);
+        let mut resource = Resource { authorization_servers: Vec::new(), scopes: Vec::new() };
+        for (_, bearer) in bearers.iter().filter(|(hosts, _)| serves(hosts)) {
+            let issuers = bearer.issuers.iter().filter_map(|at| checked.issuers.get(*at)).map(|issuer| &*issuer.issuer);
+            issuers.for_each(|issuer| add(&mut resource.authorization_servers, issuer));
+            bearer.scopes.iter().chain(&bearer.any_scope).for_each(|scope| add(&mut resource.scopes, scope));
+        }
+        let get = Methods::Only([http::Method::GET].into());
+        router.insert(&host, &path, get, Target::Resource(resources.len()));
+        resources.push(resource);
+    }
+    resources
+}
+
+fn add(names: &mut Vec<Box<str>>, name: &str) {
+    if !names.iter().any(|known| **known == *name) {
+        names.push(name.into());
+    }
+}
