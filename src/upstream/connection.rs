@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::limit::Place;
 use super::request_body::RequestBody;
 use super::stream::{Line, Stream, Tap};
+use crate::deadline::Slot;
 use crate::wire::BoxError;
 
 /// Bounds the head of an answer, and what is read ahead of a slow client for one answer.
@@ -37,6 +38,8 @@ pub(super) struct Http1 {
     pub reused: bool,
     /// An exchange is under way: to drop this now is to break it off.
     pub busy: bool,
+    /// Where the wait for an answer's head is bounded; without one a timer of the runtime serves.
+    pub slot: Option<Slot>,
 }
 
 impl Http1 {
@@ -122,7 +125,7 @@ pub(super) async fn start_http1(
     let line = Arc::<Line>::default();
     let io = TokioIo::new(Tap::new(stream, Arc::clone(&line), place));
     let (sender, connection) = http1::Builder::new().max_buf_size(LARGEST_BUFFER).handshake(io).await?;
-    let http1 = Http1 { sender, line, generation, since: 0, reused: false, busy: false };
+    let http1 = Http1 { sender, line, generation, since: 0, reused: false, busy: false, slot: None };
     Ok((http1, connection.with_upgrades()))
 }
 

@@ -10,6 +10,7 @@ use super::endpoint::Protocol;
 use super::error::{SendError, TimeoutKind};
 use super::limit::Place;
 use super::pool::{MOST_HTTP2, Pool, Taken, drive};
+use crate::deadline::Sweeper;
 use crate::wire::BoxError;
 
 enum Admitted {
@@ -117,8 +118,9 @@ impl Pool {
         }
         match protocol {
             Protocol::Http1 => {
-                let (http1, driver) = start_http1(stream, place, generation).await?;
+                let (mut http1, driver) = start_http1(stream, place, generation).await?;
                 drive(driver);
+                http1.slot = self.sweeper.as_ref().map(Sweeper::slot);
                 Ok(Taken::Http1(http1))
             }
             Protocol::Http2 => {

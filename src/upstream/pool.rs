@@ -15,6 +15,7 @@ use super::error::Failed;
 use super::send::{SendOptions, Sent};
 use super::{Shared, Upstream};
 use crate::clock::Clock;
+use crate::deadline::Sweeper;
 use crate::wire::Body;
 
 /// Idle HTTP/1.1 connections kept for one server by one worker.
@@ -29,6 +30,7 @@ const SHARE_EVERY: u32 = 16;
 #[derive(Debug)]
 pub struct Pools {
     clock: Clock,
+    sweeper: Option<Sweeper>,
     /// In the order of their upstreams' numbers.
     pools: Mutex<Vec<(u64, Arc<Pool>)>>,
 }
@@ -38,6 +40,7 @@ pub struct Pools {
 pub struct Pool {
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
+    pub(super) sweeper: Option<Sweeper>,
     pub(super) balancer: Balancer,
     pub(super) shelves: Box<[Shelf]>,
     owner: Weak<Upstream>,
@@ -73,7 +76,12 @@ pub(super) enum Taken {
 
 impl Pools {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, pools: Mutex::default() }
+        Self { clock, sweeper: None, pools: Mutex::default() }
+    }
+
+    /// The same, with the worker's sweeper, which spares each request a timer of the runtime. It must be running.
+    pub fn with_sweeper(clock: Clock, sweeper: Sweeper) -> Self {
+        Self { clock, sweeper: Some(sweeper), pools: Mutex::default() }
     }
 
     /// Sends a request in origin form and waits for the head of its answer.
@@ -96,7 +104,7 @@ impl Pools {
         match pools.binary_search_by_key(&id, |(id, _)| *id) {
             Ok(found) => Arc::clone(&pools[found].1),
             Err(place) => {
-                let pool = Pool::new(upstream, self.clock.clone());
+                let pool = Pool::new(upstream, self.clock.clone(), self.sweeper.clone());
                 pools.insert(place, (id, Arc::clone(&pool)));
                 pool
             }
@@ -125,7 +133,7 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(upstream: &Arc<Upstream>, clock: Clock) -> Arc<Self> {
+    fn new(upstream: &Arc<Upstream>, clock: Clock, sweeper: Option<Sweeper>) -> Arc<Self> {
         let shared = Arc::clone(&upstream.shared);
         let pool = Arc::new(Self {
             balancer: Balancer::new(shared.settings.balance, &shared.endpoints),
@@ -134,6 +142,7 @@ impl Pool {
             now: AtomicU64::new(clock.tick().millis()),
             shared,
             clock,
+            sweeper,
         });
         pool.shared.register(&pool);
         pool
@@ -197,7 +206,7 @@ impl Pool {
         if waiting > 0 {
             let turn = shelf.returns.fetch_add(1, Ordering::Relaxed);
             let elsewhere = waiting > connections.waiters.len();
-            if elsewhere && (connections.waiters.is_empty() || turn % SHARE_EVERY == 0) {
+            if elsewhere && (connections.waiters.is_empty() || turn.is_multiple_of(SHARE_EVERY)) {
                 return;
             }
             while let Some(waiter) = connections.waiters.pop_front() {

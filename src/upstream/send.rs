@@ -18,6 +18,7 @@ use super::head;
 use super::open::within;
 use super::pool::{Pool, Taken};
 use super::request_body::{RequestBody, Watch};
+use crate::deadline::Slot;
 use crate::wire::Body;
 
 /// After so many pooled connections that turned out dead, a new one is opened.
@@ -202,15 +203,16 @@ async fn exchange_http1(
     let repeatable = errand.repeatable && http1.reused;
     http1.begin(repeatable);
     let answer = http1.sender.try_send_request(request);
-    match in_time(errand, answer).await? {
+    match in_time(errand, http1.slot.as_ref(), answer).await? {
         Ok(response) => {
             http1.line.head_came();
             head::judge(&response, errand.upgrade).map_err(Missed::Failed)?;
             let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             // The socket goes on as a tunnel; what is left here is no part of it.
             http1.busy = !switching;
-            // hyper would talk HTTP/1.0 from now on, and that has no chunked bodies.
-            let last = response.version() != Version::HTTP_11 || switching;
+            // After HTTP/1.0 hyper would talk that itself, which has no chunked bodies. After an upgrade that was
+            // refused the server may still not expect a request.
+            let last = response.version() != Version::HTTP_11 || errand.upgrade;
             Ok((response, if last { Held::Last(http1) } else { Held::Http1(http1) }))
         }
         Err(mut error) => {
@@ -235,7 +237,7 @@ async fn exchange_http2(
 ) -> Result<(Response<Incoming>, Held), Missed> {
     let copy = errand.repeatable.then(|| copy_of(&request));
     let answer = http2.sender.try_send_request(request);
-    match in_time(errand, answer).await? {
+    match in_time(errand, None, answer).await? {
         Ok(response) => {
             head::judge(&response, false).map_err(Missed::Failed)?;
             Ok((response, Held::Http2(slot)))
@@ -263,12 +265,16 @@ fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
 
 /// Waits for the head of an answer. The limit runs from the end of the request: a client that takes its time over a
 /// large body is not the upstream's slowness, but an upstream that stops reading it is.
-async fn in_time<T>(errand: &Errand, answer: impl Future<Output = T>) -> Result<T, Missed> {
+async fn in_time<T>(errand: &Errand, slot: Option<&Slot>, answer: impl Future<Output = T>) -> Result<T, Missed> {
     let watch = errand.upload.0.as_deref();
     let mut answer = pin!(answer);
     loop {
         let before = watch.map(|watch| (watch.is_complete(), watch.frames()));
-        if let Some(answered) = within(errand.limit, answer.as_mut()).await {
+        let answered = match slot {
+            Some(slot) => slot.within(errand.limit, answer.as_mut()).await.ok(),
+            None => within(errand.limit, answer.as_mut()).await,
+        };
+        if let Some(answered) = answered {
             return Ok(answered);
         }
         let moving = |watch: &Watch, (complete, frames): (bool, u64)| {

@@ -212,3 +212,73 @@ impl<T: Unpin> AsyncWrite for Tap<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+    fn tapped() -> (Tap<()>, Arc<Line>, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let line = Arc::<Line>::default();
+        (Tap::new(Stream::Unix(near), Arc::clone(&line), ()), line, far)
+    }
+
+    #[tokio::test]
+    async fn a_head_that_nobody_answered_can_be_had_back_once() {
+        let (mut tap, line, far) = tapped();
+        line.begin(true);
+        tap.write_all(HEAD).await.unwrap();
+        tap.flush().await.unwrap();
+        drop(far);
+        let _ = tap.read(&mut [0; 8]).await;
+        assert_eq!(line.take_lost_head().as_deref(), Some(HEAD));
+        assert_eq!(line.take_lost_head(), None);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_had_back_after_a_byte_of_an_answer() {
+        let (mut tap, line, mut far) = tapped();
+        line.begin(true);
+        tap.write_all(HEAD).await.unwrap();
+        far.write_all(b"H").await.unwrap();
+        drop(far);
+        while tap.read(&mut [0; 8]).await.is_ok_and(|count| count > 0) {}
+        assert_eq!(line.take_lost_head(), None);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_earlier_message_is_never_taken_for_a_head() {
+        let (mut tap, line, far) = tapped();
+        tap.write_all(b"GET /other HTTP/1.1\r\nx: ").await.unwrap();
+        line.begin(true);
+        tap.write_all(HEAD).await.unwrap();
+        drop(far);
+        let _ = tap.read(&mut [0; 8]).await;
+        assert_eq!(line.take_lost_head(), None);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_head_is_never_taken_for_the_lost_one() {
+        let (mut tap, line, far) = tapped();
+        for keep in [true, false] {
+            line.begin(keep);
+            tap.write_all(HEAD).await.unwrap();
+            tap.flush().await.unwrap();
+        }
+        drop(far);
+        let _ = tap.read(&mut [0; 8]).await;
+        assert_eq!(line.take_lost_head(), None);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_cut_reads_and_writes_nothing() {
+        let (mut tap, line, mut far) = tapped();
+        far.write_all(b"late").await.unwrap();
+        line.cut();
+        assert!(tap.read(&mut [0; 8]).await.is_err());
+        assert!(tap.write(HEAD).await.is_err());
+    }
+}

@@ -90,29 +90,32 @@ async fn a_body_that_breaks_off_never_ends_cleanly_and_its_error_reaches_the_gat
 
 #[tokio::test]
 async fn an_answer_before_the_end_of_the_request_is_delivered_and_its_connection_ends() {
-    let (closed, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    let server = Server::start(move |_, mut stream| {
-        let closed = closed.clone();
-        async move {
-            read_head(&mut stream).await.unwrap();
-            stream.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig").await.unwrap();
-            let mut rest = Vec::new();
-            let _ = stream.read_to_end(&mut rest).await;
-            closed.send(rest).unwrap();
-        }
-    })
-    .await;
-    let (pools, upstream) = (pools(), server.upstream());
-    let (feed, body) = fed();
-    feed.send(Ok(Bytes::from_static(b"first"))).await.unwrap();
-    let sent = send(&pools, &upstream, request(Method::POST, "/", body)).await.unwrap();
-    assert_eq!(sent.response.status(), 413);
-    assert_eq!(text(sent).await.unwrap(), "big");
-    let rest = tokio::time::timeout(PATIENCE, seen.recv()).await.expect("closed though the client still sends");
-    assert!(!rest.unwrap().ends_with(b"0\r\n\r\n"));
-    assert!(feed.is_closed(), "nobody reads the rest");
-    text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
-    assert_eq!(server.accepted(), 2);
+    for (length, expected) in [(3, "big"), (0, "")] {
+        let (closed, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let server = Server::start(move |_, mut stream| {
+            let closed = closed.clone();
+            async move {
+                read_head(&mut stream).await.unwrap();
+                let answer = format!("HTTP/1.1 413 Content Too Large\r\ncontent-length: {length}\r\n\r\n{expected}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                let mut rest = Vec::new();
+                let _ = stream.read_to_end(&mut rest).await;
+                closed.send(rest).unwrap();
+            }
+        })
+        .await;
+        let (pools, upstream) = (pools(), server.upstream());
+        let (feed, body) = fed();
+        feed.send(Ok(Bytes::from_static(b"first"))).await.unwrap();
+        let sent = send(&pools, &upstream, request(Method::POST, "/", body)).await.unwrap();
+        assert_eq!(sent.response.status(), 413);
+        assert_eq!(text(sent).await.unwrap(), expected);
+        let rest = tokio::time::timeout(PATIENCE, seen.recv()).await.expect("closed though the client still sends");
+        assert!(!rest.unwrap().ends_with(b"0\r\n\r\n"));
+        assert!(feed.is_closed(), "nobody reads the rest");
+        text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
+        assert_eq!(server.accepted(), 2);
+    }
 }
 
 #[tokio::test]

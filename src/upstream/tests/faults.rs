@@ -173,6 +173,33 @@ async fn an_upstream_that_never_answers_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn the_workers_sweeper_bounds_the_wait_without_a_timer_each() {
+    let server = Server::start(|_, mut stream| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(OK.as_bytes()).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let sweeper = crate::deadline::Sweeper::default();
+    let (pools, upstream) = (Pools::with_sweeper(Clock::system(), sweeper.clone()), server.upstream());
+    text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
+    let options = SendOptions { response_header: Some(Duration::from_millis(300)), ..SendOptions::default() };
+    let mut waiting = std::pin::pin!(pools.send(&upstream, get("/"), options));
+    for beat in 0..5 {
+        let early = tokio::time::timeout(Duration::from_millis(1), waiting.as_mut()).await;
+        assert!(early.is_err() || beat >= 4, "given up after {beat} beats");
+        if let Ok(answered) = early {
+            let failed = answered.unwrap_err();
+            assert!(matches!(failed.error, SendError::Timeout(TimeoutKind::ResponseHeader)), "{failed}");
+            return;
+        }
+        sweeper.beat();
+    }
+    let failed = tokio::time::timeout(PATIENCE, waiting).await.expect("in time").unwrap_err();
+    assert!(matches!(failed.error, SendError::Timeout(TimeoutKind::ResponseHeader)), "{failed}");
+}
+
+#[tokio::test]
 async fn a_server_that_never_accepts_is_a_connect_timeout() {
     // A listener with a full backlog drops further attempts without a word.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -1,4 +1,5 @@
 //! Promises of the upstream side, against servers that are written byte by byte.
+#![expect(clippy::disallowed_methods, clippy::panic, reason = "the servers of these tests are tasks of their own")]
 
 mod body;
 mod faults;
