@@ -19,6 +19,7 @@ mod harness;
 mod headers;
 mod layers;
 mod paths;
+mod streaming;
 mod supply_chain;
 mod support;
 mod tokens;
