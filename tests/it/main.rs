@@ -17,6 +17,7 @@ mod faults;
 mod framing;
 mod harness;
 mod headers;
+mod http2;
 mod layers;
 mod paths;
 mod streaming;
