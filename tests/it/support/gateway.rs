@@ -58,7 +58,9 @@ impl Gateway {
             .expect("the program starts");
         let log = gather(process.stderr.take().expect("piped"));
         let access = gather(process.stdout.take().expect("piped"));
-        let listeners = start.config.matches("bind:").count() - 1;
+        // All but the admin's, and those that have no port to be told.
+        let binds = start.config.split("bind:").skip(1).map(|rest| rest.trim_start().trim_start_matches('"'));
+        let listeners = binds.filter(|bind| !bind.starts_with("unix:")).count() - 1;
         let mut gateway = Self {
             process,
             log,
@@ -155,19 +157,6 @@ impl Gateway {
 
     pub fn is_running(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
-    }
-
-    /// The value of a metric: the sum of the samples whose name is this and whose labels contain these words.
-    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let answer = raw::get(self.admin, "localhost", "/metrics").await;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        samples
-            .filter(|line| {
-                line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|label| line.contains(label))
-            })
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
     }
 }
 

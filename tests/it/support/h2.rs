@@ -20,7 +20,6 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub trailers: Option<HeaderMap>,
 }
 
 impl Answer {
@@ -43,8 +42,7 @@ pub async fn ask(send: &mut SendRequest<Full<Bytes>>, request: Request<Full<Byte
     let response = send.send_request(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let collected = body.collect().await.expect("a whole body");
-    let trailers = collected.trailers().cloned();
-    Answer { status: parts.status, headers: parts.headers, body: collected.to_bytes(), trailers }
+    Answer { status: parts.status, headers: parts.headers, body: collected.to_bytes() }
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -94,10 +94,6 @@ impl Provider {
         self.server.seen().into_iter().map(|seen| seen.target).collect()
     }
 
-    pub fn open_connections(&self) -> usize {
-        self.server.open_connections()
-    }
-
     pub async fn go_down(&mut self) {
         self.server.go_down().await;
     }
