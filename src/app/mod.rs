@@ -222,11 +222,12 @@ fn deal(
 }
 
 fn view(plan: &Arc<Plan>, shared: &Arc<Shared>, clock: &Clock) -> Arc<View> {
+    let sweeper = Sweeper::default();
     Arc::new(View {
         plan: Arc::clone(plan),
-        pools: Pools::new(clock.clone()),
+        pools: Pools::with_sweeper(clock.clone(), sweeper.clone()),
         shared: Arc::clone(shared),
-        sweeper: Sweeper::default(),
+        sweeper,
         request_ids: Mutex::default(),
     })
 }
