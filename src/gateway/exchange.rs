@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{CONNECTION, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, Version};
@@ -35,6 +35,7 @@ pub struct Exchange {
     meters: Option<Arc<RouteMeters>>,
     route: Option<Arc<str>>,
     takes_bearer: bool,
+    has_body: bool,
     caller: Option<Arc<Caller>>,
     reason: Option<Reason>,
     status: u16,
@@ -84,6 +85,7 @@ impl Exchange {
             meters: None,
             route: None,
             takes_bearer: false,
+            has_body: false,
             caller: None,
             reason: None,
             status: 0,
@@ -107,6 +109,10 @@ impl Exchange {
         self.meters = Some(Arc::clone(&route.meters));
         self.route = Some(Arc::clone(&route.name));
         self.takes_bearer = route.ways.bearer.is_some();
+    }
+
+    pub fn on_body(&mut self, body: &crate::wire::Body) {
+        self.has_body = !matches!(body, crate::wire::Body::Empty);
     }
 
     pub fn on_known(&mut self, known: &Known) {
@@ -147,7 +153,11 @@ impl Exchange {
         let request_id = self.facts.request_id.to_string();
         let setting =
             Setting { audience: self.audience, request_id: &request_id, challenge: self.takes_bearer.then(|| self.challenge()) };
-        let response = respond::refuse(refusal, &setting);
+        let mut response = respond::refuse(refusal, &setting);
+        // A connection on which a body was left unread is in doubt: it is not used again.
+        if self.has_body && self.connection.watch.is_some() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.close(response.map(Content::Ours))
     }
 

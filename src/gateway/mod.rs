@@ -107,6 +107,7 @@ async fn walk(
     }
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let body = if hyper::body::Body::is_end_stream(&incoming) { Body::Empty } else { Body::Incoming(incoming) };
+    exchange.on_body(&body);
     let mut arrival = arrival::check(parts, body, &view.plan.owned, &view.plan.limits)?;
     if connection.redirect_to_https && exchange.facts().scheme == Scheme::Http {
         return redirect_to_https(&arrival);
@@ -118,6 +119,8 @@ async fn walk(
     exchange.on_route(route);
     let preflight = route.forwards_preflight && is_preflight(&arrival);
     let known = if preflight {
+        // Browsers send preflights without credentials; what comes with one goes no further.
+        arrival.headers.remove(AUTHORIZATION);
         crate::caller::Known::Nobody
     } else {
         authn::identify(&route.ways, exchange.facts(), &mut arrival).await?
@@ -181,12 +184,11 @@ fn forwards_preflight(plan: &Plan, found: &Found<'_, '_, Target>) -> bool {
     plan.routes.get(*number).is_some_and(|route| route.forwards_preflight)
 }
 
-/// A true CORS preflight (Fetch standard): OPTIONS with an origin and the method it asks for, without credentials.
+/// A CORS preflight (Fetch standard): OPTIONS with an origin and the method it asks for.
 fn is_preflight(arrival: &Arrival) -> bool {
     arrival.method == Method::OPTIONS
         && arrival.headers.contains_key(ORIGIN)
         && arrival.headers.contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
-        && !arrival.headers.contains_key(AUTHORIZATION)
         && matches!(arrival.body, Body::Empty)
 }
 

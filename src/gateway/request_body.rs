@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::wire::watch::{Violation, Watch};
+use crate::wire::headers::clean_trailers;
 use crate::wire::{Body, BoxError, owned::OwnedNames};
 
 /// Why a client's body broke off.
@@ -59,7 +60,7 @@ impl http_body::Body for RequestBody {
                 }
                 Err(frame) => {
                     if let (Some(owned), Ok(mut trailers)) = (&self.trailers, frame.into_trailers()) {
-                        crate::wire::headers::clean_request(&mut trailers, owned);
+                        clean_trailers(&mut trailers, owned);
                         if !trailers.is_empty() {
                             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                         }

@@ -1,6 +1,6 @@
 //! The chunked body as it passes (RFC 9112 section 7.1): a strict watcher that changes nothing and tells where it ends.
 
-use super::head::{is_extension_byte, trailer_line};
+use super::head::{is_extension_byte, is_token_byte, trailer_line};
 use crate::wire::watch::Violation;
 
 /// A chunk size of more digits says nothing that fits.
@@ -23,7 +23,15 @@ pub struct Chunked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
-    Extension,
+    /// After a `;`: a name must come.
+    ExtensionStart,
+    ExtensionName,
+    /// After a `=`: a token or a quoted string must come.
+    ValueStart,
+    Value,
+    Quoted,
+    QuotedPair,
+    QuotedEnd,
     SizeEnd,
     Data,
     DataCr,
@@ -74,12 +82,18 @@ impl Chunked {
                 self.digits += 1;
                 Ok(State::Size)
             }
-            (State::Size, b';') if self.digits > 0 => Ok(State::Extension),
-            (State::Size | State::Extension, b'\r') if self.digits > 0 => Ok(State::SizeEnd),
-            (State::Extension, _) if is_extension_byte(byte) && self.extension < EXTENSION_BYTES => {
-                self.extension += 1;
-                Ok(State::Extension)
-            }
+            (State::Size, b';') if self.digits > 0 => Ok(State::ExtensionStart),
+            (State::Size, b'\r') if self.digits > 0 => Ok(State::SizeEnd),
+            (
+                State::ExtensionStart
+                | State::ExtensionName
+                | State::ValueStart
+                | State::Value
+                | State::Quoted
+                | State::QuotedPair
+                | State::QuotedEnd,
+                _,
+            ) => self.extension(byte),
             (State::SizeEnd, b'\n') => {
                 self.digits = 0;
                 Ok(if self.size == 0 { State::Trailer } else { State::Data })
@@ -94,6 +108,26 @@ impl Chunked {
                 Ok(State::Trailer)
             }
             (State::TrailerLf, b'\n') => self.end_trailer(),
+            _ => Err(Violation::Framing),
+        }
+    }
+
+    /// `chunk-ext` (RFC 9112 section 7.1.1), without the white space that senders must not generate.
+    fn extension(&mut self, byte: u8) -> Result<State, Violation> {
+        self.extension += 1;
+        if self.extension > EXTENSION_BYTES {
+            return Err(Violation::Framing);
+        }
+        match (self.state, byte) {
+            (State::Quoted, b'"') => Ok(State::QuotedEnd),
+            (State::Quoted, b'\\') => Ok(State::QuotedPair),
+            (State::Quoted | State::QuotedPair, _) if is_extension_byte(byte) => Ok(State::Quoted),
+            (State::ExtensionStart | State::ExtensionName, _) if is_token_byte(byte) => Ok(State::ExtensionName),
+            (State::ExtensionName, b'=') => Ok(State::ValueStart),
+            (State::ValueStart, b'"') => Ok(State::Quoted),
+            (State::ValueStart | State::Value, _) if is_token_byte(byte) => Ok(State::Value),
+            (State::ExtensionName | State::Value | State::QuotedEnd, b';') => Ok(State::ExtensionStart),
+            (State::ExtensionName | State::Value | State::QuotedEnd, b'\r') => Ok(State::SizeEnd),
             _ => Err(Violation::Framing),
         }
     }
@@ -118,7 +152,7 @@ mod tests {
 
     #[test]
     fn good_bodies_end_where_they_end_however_they_are_cut() {
-        for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "a;x=y\r\n0123456789\r\n00\r\nX: y\r\nZ:\r\n\r\n"] {
+        for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "a;x=y;z;w=\"q\\\"\t;\"\r\n0123456789\r\n00\r\nX: y\r\nZ:\r\n\r\n"] {
             assert_eq!(pass(&format!("{body}GET /")), Ok((body.len(), true)), "{body:?}");
             let mut chunked = Chunked::default();
             for (at, byte) in body.bytes().enumerate() {
@@ -152,6 +186,14 @@ mod tests {
             "0\r\nAuthorization: Bearer x\r\n\r\n",
             "0\r\nX: a\0\r\n\r\n",
             "5;a\0\r\nhello",
+            "5;\r\nhello",
+            "5;=\r\nhello",
+            "5;;\r\nhello",
+            "5;a=\r\nhello",
+            "5;a=b;\r\nhello",
+            "5;a=\"\r\nhello",
+            "5;a=\"b\"c\r\nhello",
+            "5;a=b c\r\nhello",
         ] {
             assert!(pass(body).is_err(), "{body:?} gave {:?}", pass(body));
         }

@@ -181,6 +181,10 @@ impl Fields {
                 self.connection_upgrade |=
                     value.split(|byte| *byte == b',').any(|part| trim(part).eq_ignore_ascii_case(b"upgrade"));
             }
+            14 | 17 if resembles(name, b"content-length") || resembles(name, b"transfer-encoding") => {
+                // A back end that folds `_` and `.` into `-` would read another length than we do.
+                return Err(Violation::Framing);
+            }
             _ => {}
         }
         Ok(())
@@ -210,6 +214,12 @@ impl Fields {
         let upgrade = self.websocket && self.connection_upgrade && request.get && framing == Framing::None;
         Ok(Head { length, framing, upgrade: upgrade && !request.http_1_0, connect: request.connect })
     }
+}
+
+/// Whether a name becomes `framing` once `_` and `.` are folded into `-`.
+fn resembles(name: &[u8], framing: &[u8]) -> bool {
+    let fold = |byte: &u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == framing.len() && name.iter().map(fold).eq(framing.iter().copied())
 }
 
 /// Without optional white space (RFC 9110 section 5.6.3) at both ends.
@@ -254,7 +264,11 @@ pub(super) fn is(byte: u8, class: u8) -> bool {
     CLASS[byte as usize] & class != 0
 }
 
-/// What a chunk extension may hold: tokens, quoted strings and white space, but nothing that ends a line.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    is(byte, TOKEN)
+}
+
+/// What a quoted string in a chunk extension may hold: nothing that ends a line.
 pub(super) fn is_extension_byte(byte: u8) -> bool {
     is(byte, FIELD) && byte < 0x80
 }

@@ -46,9 +46,13 @@ pub(super) fn fit(
     }
     match protocol {
         Protocol::Http1 => {
-            // Request trailers end here (contract, section 7): hyper sends only those that are announced.
             if !request.body().is_end_stream() {
+                // Request trailers end here (contract, section 7): hyper sends only those that are announced.
                 request.headers_mut().remove(TRAILER);
+                // Said outright, because hyper takes a GET that says nothing for one without a body.
+                if !request.headers().contains_key(CONTENT_LENGTH) {
+                    request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
             }
             Ok(())
         }

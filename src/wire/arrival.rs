@@ -1,7 +1,7 @@
 //! From what hyper read to an [`Arrival`]: a request that is well-formed and normalised; nothing more is claimed.
 //! Serves HTTP/1.1 and HTTP/2 alike; what only the raw bytes of HTTP/1.1 can show was refused below hyper.
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
@@ -133,6 +133,7 @@ pub fn check(parts: Parts, body: Body, owned: &OwnedNames, limits: &Limits) -> R
     if version == Version::HTTP_2 {
         // Over HTTP/1.1 the raw head was measured below hyper.
         check_sizes(&headers, limits)?;
+        join_cookies(&mut headers);
     }
     check_body(&headers, limits)?;
     let cleaned = clean_request(&mut headers, owned);
@@ -202,6 +203,17 @@ fn check_sizes(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError>
     Ok(())
 }
 
+/// HTTP/2 may split the cookie field into crumbs; whoever reads HTTP/1.1 expects it whole (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
+        let joined = [first, second].into_iter().chain(crumbs).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            headers.insert(COOKIE, joined);
+        }
+    }
+}
+
 fn check_body(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError> {
     if limits.body > 0
         && let Some(length) = headers.get(CONTENT_LENGTH)
@@ -210,11 +222,6 @@ fn check_body(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError> 
         return Err(ArrivalError::BodyTooLarge(limits.body));
     }
     Ok(())
-}
-
-/// Whether the client showed an `Authorization` field at all.
-pub fn shows_credentials(headers: &HeaderMap) -> bool {
-    headers.contains_key(AUTHORIZATION)
 }
 
 #[cfg(test)]

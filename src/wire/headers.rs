@@ -1,7 +1,7 @@
 //! What a proxy must take out of a message before passing it on (RFC 9110 section 7.6.1), in one pass that touches the
 //! map only where something is.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TRAILER, UPGRADE};
 use smallvec::SmallVec;
 
 use super::owned::OwnedNames;
@@ -14,7 +14,8 @@ pub struct Cleaned {
 }
 
 /// Fields that `Connection` cannot name away: they carry identity or framing, or route the request.
-const PROTECTED: [&str; 9] = [
+const PROTECTED: [&str; 10] = [
+    "content-range",
     "authorization",
     "host",
     "content-length",
@@ -54,7 +55,17 @@ pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Cleaned {
     cleaned
 }
 
-/// Removes hop-by-hop fields and those that `Connection` names from a response.
+/// Removes from request trailers what may stand in a head only (RFC 9110 section 6.5.1): framing, routing,
+/// credentials, content and hop-by-hop fields, and owned names.
+pub fn clean_trailers(trailers: &mut HeaderMap, owned: &OwnedNames) {
+    clean_request(trailers, owned);
+    for name in PROTECTED {
+        trailers.remove(name);
+    }
+}
+
+/// Removes hop-by-hop fields and those that `Connection` names from a response. `Trailer` stays: it announces what
+/// comes at the end of the body, and that is passed on.
 pub fn clean_response(headers: &mut HeaderMap) {
     let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
     let mut connection = false;
@@ -62,7 +73,7 @@ pub fn clean_response(headers: &mut HeaderMap) {
         if name == CONNECTION {
             connection = true;
         }
-        if is_hop_by_hop(name.as_str()) {
+        if is_hop_by_hop(name.as_str()) && name != TRAILER {
             gone.push(name.clone());
         }
     }
