@@ -29,6 +29,8 @@ pub struct Gateway {
 #[derive(Debug, Default)]
 pub struct Start<'a> {
     pub config: &'a str,
+    /// Flags of `serve`; with them there is no file unless they name one.
+    pub arguments: &'a [&'a str],
     pub environment: &'a [(&'a str, &'a str)],
     /// Limit of open files for the process.
     pub open_files: Option<u64>,
@@ -44,12 +46,16 @@ impl Gateway {
 
     pub async fn start_as(start: Start<'_>) -> Self {
         let folder = Folder::new();
-        let file = folder.write("postern.yaml", start.config);
         let mut command = match start.open_files {
             None => program(),
             Some(limit) => limited(limit),
         };
-        command.args(["serve", "--config"]).arg(&file).envs(start.environment.iter().copied());
+        command.arg("serve").args(start.arguments).envs(start.environment.iter().copied());
+        // Where it runs there is no `./postern.yaml`.
+        command.current_dir(folder.path(""));
+        if !start.config.is_empty() {
+            command.arg("--config").arg(folder.write("gateway.yaml", start.config));
+        }
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -60,7 +66,7 @@ impl Gateway {
         let access = gather(process.stdout.take().expect("piped"));
         // All but the admin's, and those that have no port to be told.
         let binds = start.config.split("bind:").skip(1).map(|rest| rest.trim_start().trim_start_matches('"'));
-        let listeners = binds.filter(|bind| !bind.starts_with("unix:")).count() - 1;
+        let listeners = binds.filter(|bind| !bind.starts_with("unix:")).count().saturating_sub(1).max(1);
         let mut gateway = Self {
             process,
             log,
