@@ -69,7 +69,7 @@ impl From<ArrivalError> for Refusal {
             ArrivalError::TargetTooLong(_) => Self::malformed(Reason::TargetTooLong, 414),
             ArrivalError::Host | ArrivalError::HostMismatch => Self::malformed(Reason::RequestHost, 400),
             ArrivalError::HeaderTooLarge => Self::malformed(Reason::HeaderTooLarge, 431),
-            ArrivalError::Repeated => Self::malformed(Reason::RequestHeader, 400),
+            ArrivalError::Repeated | ArrivalError::Field => Self::malformed(Reason::RequestHeader, 400),
             ArrivalError::BodyTooLarge(_) => Self::malformed(Reason::BodyTooLarge, 413),
         }
     }

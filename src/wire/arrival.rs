@@ -113,6 +113,8 @@ pub enum ArrivalError {
     HostMismatch,
     #[error("header fields above the limit")]
     HeaderTooLarge,
+    #[error("a field's name is no token, or its value begins or ends with white space")]
+    Field,
     #[error("a field that must be single came twice")]
     Repeated,
     #[error("the body is larger than {0} bytes")]
@@ -131,8 +133,8 @@ pub fn check(parts: Parts, body: Body, owned: &OwnedNames, limits: &Limits) -> R
     let host = host(&uri, &headers, version)?;
     let path = target(&uri, limits)?;
     if version == Version::HTTP_2 {
-        // Over HTTP/1.1 the raw head was measured below hyper.
-        check_sizes(&headers, limits)?;
+        // Over HTTP/1.1 the raw head was judged and measured below hyper.
+        check_fields(&headers, limits)?;
         join_cookies(&mut headers);
     }
     check_body(&headers, limits)?;
@@ -188,9 +190,14 @@ fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Option<Host>
     Host::parse(&written).map(Some).ok_or(ArrivalError::Host)
 }
 
-fn check_sizes(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError> {
+/// RFC 9113 section 8.2.1 asks for what section 5 of RFC 9110 says of fields; the HTTP/2 stack lets some of it pass.
+fn check_fields(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError> {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let mut total = 0;
     for (name, value) in headers {
+        if !name.as_str().bytes().all(is_token) || blank(value.as_bytes().first()) || blank(value.as_bytes().last()) {
+            return Err(ArrivalError::Field);
+        }
         let size = name.as_str().len() + value.len();
         if size > limits.field {
             return Err(ArrivalError::HeaderTooLarge);
@@ -201,6 +208,14 @@ fn check_sizes(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError>
         return Err(ArrivalError::HeaderTooLarge);
     }
     Ok(())
+}
+
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
 }
 
 /// HTTP/2 may split the cookie field into crumbs; whoever reads HTTP/1.1 expects it whole (RFC 9113 section 8.2.3).

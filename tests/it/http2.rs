@@ -63,7 +63,6 @@ fn malformed() -> Vec<(&'static str, Fields)> {
         "//gw.test/admin/x",
         "/public/../../x",
         "/public/..%2fadmin/x",
-        "/public/x#/admin",
         "/public/x y",
         "/public/x HTTP/1.1\r\nX: y",
         "/public\\x",
@@ -150,6 +149,20 @@ async fn what_is_no_http2_is_a_stream_error_or_a_refusal() {
     }
     assert!(cases.len() > 80);
     assert_eq!(standard.get("/public/next", None).await.status, 200);
+}
+
+/// The HTTP/2 stack cuts a fragment off before anyone sees it: what is matched is what is left, and so is what goes on.
+#[tokio::test]
+async fn a_fragment_is_cut_off_before_the_route_is_chosen() {
+    let standard = Standard::start().await;
+    for (path, goes_on) in [("/public/x#/admin", true), ("/admin/x#/public/", false)] {
+        let mut connection = RawConnection::open(standard.address()).await;
+        connection.send_request(1, &fields(&[METHOD, SCHEME, AUTHORITY, (":path", path)]), None).await;
+        let outcome = connection.outcome(1).await;
+        assert!(refused(outcome) != goes_on, "{path}: {outcome:?}");
+    }
+    let seen = standard.seen();
+    assert_eq!(seen.iter().map(|seen| seen.target.as_str()).collect::<Vec<_>>(), ["/public/x"]);
 }
 
 #[tokio::test]
