@@ -46,10 +46,10 @@ async fn upstream() -> (SocketAddr, JoinHandle<()>, Seen) {
                     let body = body.collect().await?;
                     let trailers = body.trailers().cloned();
                     seen.lock().unwrap().push((parts, body.to_bytes(), trailers));
-                    Ok::<_, hyper::Error>(Response::new(frames(
-                        "answer",
-                        &[("x-sum", "7"), ("x-two", "a"), ("x-two", "b")],
-                    )))
+                    let mut answer = Response::new(frames("answer", &[("x-sum", "7"), ("x-two", "a"), ("x-two", "b")]));
+                    // HTTP/1.1 clients get the trailers that were announced.
+                    answer.headers_mut().insert("trailer", "x-sum, x-two".parse().expect("a value"));
+                    Ok::<_, hyper::Error>(answer)
                 }
             });
             let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
