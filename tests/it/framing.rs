@@ -108,8 +108,14 @@ async fn exchange(standard: &Standard, case: &Case, byte_by_byte: bool) -> Talk 
     if case.group.half_close {
         connection.finish_sending().await;
     }
-    let until = if case.group.expect == Expect::Passes { Until::Answers(case.group.finals) } else { Until::End };
-    connection.read(until).await
+    if case.group.expect != Expect::Passes {
+        return connection.read(Until::End).await;
+    }
+    let mut talk = connection.read(Until::Answers(case.group.finals)).await;
+    if talk.statuses().contains(&400) {
+        talk.ending = connection.read(Until::End).await.ending;
+    }
+    talk
 }
 
 /// What the client must see.

@@ -220,6 +220,21 @@ async fn honest_frames_are_served() {
     }
 }
 
+/// The HTTP/2 library cuts a fragment off before anybody sees it; so does the gateway, and nothing else is forwarded.
+#[tokio::test]
+async fn a_fragment_changes_nothing() {
+    let standard = Standard::start().await;
+    for (path, outcome) in
+        [("/public/x#/admin/x", Outcome::Answered(200)), ("/admin/x#/public/x", Outcome::Answered(401))]
+    {
+        let mut connection = RawConnection::open(standard.address()).await;
+        connection.send_request(1, &fields(&[METHOD, SCHEME, AUTHORITY, (":path", path)]), None).await;
+        let got = connection.outcome(1).await;
+        assert!(got == outcome || got == Outcome::Answered(400), "{path}: {got:?}");
+    }
+    assert!(standard.seen().iter().all(|seen| seen.target == "/public/x"));
+}
+
 /// Several cookie fields are one cookie (RFC 9113 section 8.2.3).
 #[tokio::test]
 async fn crumbs_of_a_cookie_are_put_together() {

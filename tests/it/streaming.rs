@@ -265,7 +265,7 @@ async fn upstream_connections_are_kept() {
 /// Unix sockets on both sides.
 #[tokio::test]
 async fn unix_sockets_work_both_ways() {
-    let folder = crate::support::Folder::new();
+    let folder = crate::support::Folder::for_sockets();
     let (front, back) = (folder.path("gw.sock"), folder.path("up.sock"));
     let listener = tokio::net::UnixListener::bind(&back).expect("a socket");
     let upstream = tokio::spawn(async move {

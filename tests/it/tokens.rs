@@ -338,7 +338,8 @@ async fn monstrous_tokens_are_refused_at_once() {
         let talk = raw::talk(standard.address(), get("/api/x", Some(&token)).as_bytes(), Until::Answers(1)).await;
         let took = started.elapsed();
         // Within the limits and well-formed is no monster; what counts is that it is judged quickly.
-        let harmless = matches!(name, "many members" | "escapes") && talk.statuses() == [200];
+        let harmless =
+            matches!(name, "many members" | "escapes" | "a fraction of 6000 digits") && talk.statuses() == [200];
         let refused = matches!(talk.statuses()[..], [400 | 401 | 413 | 431] | []);
         assert!(refused || harmless, "{name}: {:?}", talk.statuses());
         assert!(took < Duration::from_secs(1), "{name} took {took:?}");
@@ -346,5 +347,5 @@ async fn monstrous_tokens_are_refused_at_once() {
     }
     let targets: Vec<_> =
         standard.seen().into_iter().map(|seen| seen.target).filter(|target| target == "/api/x").collect();
-    assert!(targets.len() <= 2, "{targets:?}");
+    assert!(targets.len() <= 3, "{targets:?}");
 }

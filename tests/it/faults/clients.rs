@@ -167,3 +167,28 @@ async fn running_out_of_files_is_survived() {
     })
     .await;
 }
+
+/// A connection that is kept and not used is closed after `idle_timeout`, whatever it was used for.
+#[tokio::test]
+async fn kept_connections_are_closed_when_they_idle() {
+    let standard = Standard::start_with(impatient()).await;
+    let head = format!(" HTTP/1.1\r\nHost: {HOST}\r\n");
+    let idle = async |about: &'static str, request: String, status: u16| {
+        let started = Instant::now();
+        let mut connection = Connection::open(standard.address()).await;
+        connection.send(request.as_bytes()).await;
+        assert_eq!(connection.answer().await.status, status, "{about}");
+        let ending = connection.read(Until::End).await.ending;
+        (ending == Ending::Open || started.elapsed() > SECOND * 6).then(|| (about, ending, started.elapsed()))
+    };
+    let late = futures_util::join!(
+        idle("answered", format!("GET /public/x{head}\r\n"), 200),
+        idle("answered with a body", format!("POST /public/x{head}Content-Length: 5\r\n\r\nhello"), 200),
+        idle("refused", format!("GET /api/x{head}\r\n"), 401),
+        idle("refused with a body", format!("POST /api/x{head}Content-Length: 5\r\n\r\nhello"), 401),
+        idle("not found, with chunks", format!("POST /nowhere{head}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 404),
+        idle("half a next request", format!("GET /public/x{head}\r\nGET /pub"), 200),
+    );
+    let late: Vec<_> = [late.0, late.1, late.2, late.3, late.4, late.5].into_iter().flatten().collect();
+    assert!(late.is_empty(), "not closed in time: {late:?}");
+}

@@ -47,7 +47,7 @@ async fn upstream() -> (SocketAddr, JoinHandle<()>, Seen) {
                     let trailers = body.trailers().cloned();
                     seen.lock().unwrap().push((parts, body.to_bytes(), trailers));
                     let mut answer = Response::new(frames("answer", &[("x-sum", "7"), ("x-two", "a"), ("x-two", "b")]));
-                    // Over HTTP/1.1 only announced trailers can be sent on.
+                    // HTTP/1.1 clients get the trailers that were announced.
                     answer.headers_mut().insert("trailer", "x-sum, x-two".parse().expect("a value"));
                     Ok::<_, hyper::Error>(answer)
                 }

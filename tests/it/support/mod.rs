@@ -21,9 +21,18 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Self {
+        Self::below(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    /// In the system's folder for such things: the path of a socket has room for about a hundred bytes.
+    pub fn for_sockets() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    fn below(parent: &Path) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!("postern-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = parent.join(name);
         std::fs::create_dir_all(&path).expect("a temporary folder");
         Self(path)
     }
