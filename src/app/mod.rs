@@ -199,10 +199,7 @@ fn server_tls(listener: &ListenerPlan) -> Result<Option<Arc<rustls::ServerConfig
 }
 
 /// Deals each listener's sockets out, one to each worker.
-fn deal(
-    sets: Vec<(Sockets, Option<Arc<rustls::ServerConfig>>, bool)>,
-    workers: usize,
-) -> Vec<Vec<Listener>> {
+fn deal(sets: Vec<(Sockets, Option<Arc<rustls::ServerConfig>>, bool)>, workers: usize) -> Vec<Vec<Listener>> {
     let mut hands: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     for (sockets, tls, redirect_to_https) in sets {
         match sockets {

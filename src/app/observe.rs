@@ -105,7 +105,10 @@ pub fn register(metrics: &Metrics, sources: Sources) {
         "Open connections to upstreams.",
         &["upstream"],
         move || {
-            plan.upstreams.iter().map(|upstream| sample(&[upstream.name()], number(upstream.open_connections() as u64))).collect()
+            plan.upstreams
+                .iter()
+                .map(|upstream| sample(&[upstream.name()], number(upstream.open_connections() as u64)))
+                .collect()
         },
     );
     if let Some(log) = access_log {

@@ -71,8 +71,12 @@ pub fn launch(
 ) -> Result<Running, ServeError> {
     let memory = Arc::new(TokenMemory::new(MemoryLimits::default()));
     let metrics = Metrics::new();
-    let wiring =
-        Wiring { clock: clock.clone(), control: control.clone(), metrics: metrics.clone(), memory: Arc::clone(&memory) };
+    let wiring = Wiring {
+        clock: clock.clone(),
+        control: control.clone(),
+        metrics: metrics.clone(),
+        memory: Arc::clone(&memory),
+    };
     let plan = compile(checked, &wiring)?;
     let process = process(checked, super::machine::workers(), super::machine::connections());
     let parts = Parts { clock, control, metrics, memory, access_log, fault: None };

@@ -42,9 +42,9 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 fn starts_with(headers: &HeaderMap, name: &str, prefix: &str) -> bool {
-    headers
-        .get(name)
-        .is_some_and(|value| value.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())))
+    headers.get(name).is_some_and(|value| {
+        value.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    })
 }
 
 #[cfg(test)]

@@ -78,9 +78,11 @@ impl Exchange {
             started: shared.clock.micros(),
             audience: Audience::of(&parts.method, &parts.headers),
             asked,
-            host: parts.headers.get(http::header::HOST).cloned().or_else(|| {
-                parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-            }),
+            host: parts
+                .headers
+                .get(http::header::HOST)
+                .cloned()
+                .or_else(|| parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())),
             connection: Arc::clone(connection),
             meters: None,
             route: None,
@@ -151,8 +153,11 @@ impl Exchange {
     pub fn refuse(mut self: Box<Self>, refusal: &Refusal) -> Response<Answer> {
         self.reason = Some(refusal.reason);
         let request_id = self.facts.request_id.to_string();
-        let setting =
-            Setting { audience: self.audience, request_id: &request_id, challenge: self.takes_bearer.then(|| self.challenge()) };
+        let setting = Setting {
+            audience: self.audience,
+            request_id: &request_id,
+            challenge: self.takes_bearer.then(|| self.challenge()),
+        };
         let mut response = respond::refuse(refusal, &setting);
         // A connection on which a body was left unread is in doubt: it is not used again.
         if self.has_body && self.connection.watch.is_some() {

@@ -31,9 +31,9 @@ use refusal::{Kind, Refusal};
 use crate::authn;
 use crate::deadline::{Slot, Sweeper};
 use crate::outbound;
-use crate::policy::Requirement;
 use crate::plan::router::Found;
 use crate::plan::running::{Plan, Route, Target};
+use crate::policy::Requirement;
 use crate::reason::Reason;
 use crate::upstream::Pools;
 use crate::wire::arrival::{self, Arrival};
@@ -203,14 +203,15 @@ fn asked_method(arrival: &Arrival) -> Option<Method> {
 /// The facts of a request, read before owned names are removed.
 fn facts(connection: &Connection, parts: &Parts) -> Facts {
     let view = &connection.view;
-    let way = crate::wire::forwarded::way(connection.peer, connection.scheme, &parts.headers, &view.plan.trusted_proxies);
+    let way =
+        crate::wire::forwarded::way(connection.peer, connection.scheme, &parts.headers, &view.plan.trusted_proxies);
     let now = view.shared.clock.now();
     let given = way.trusted_peer.then(|| parts.headers.get(REQUEST_ID)).flatten().filter(|id| is_request_id(id));
     let request_id = match given {
         Some(id) => facts::RequestId::Given(id.clone()),
-        None => facts::RequestId::Ours(
-            view.request_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next(now),
-        ),
+        None => {
+            facts::RequestId::Ours(view.request_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next(now))
+        }
     };
     Facts {
         now,

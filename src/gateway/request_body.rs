@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::wire::watch::{Violation, Watch};
 use crate::wire::headers::clean_trailers;
+use crate::wire::watch::{Violation, Watch};
 use crate::wire::{Body, BoxError, owned::OwnedNames};
 
 /// Why a client's body broke off.

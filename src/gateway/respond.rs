@@ -90,7 +90,9 @@ fn describe(kind: &Kind) -> (StatusCode, &'static str, &'static str) {
         Kind::Unavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "Please try again in a moment.")
         }
-        Kind::UpstreamDown => (StatusCode::BAD_GATEWAY, "Bad gateway", "The service behind this address did not answer."),
+        Kind::UpstreamDown => {
+            (StatusCode::BAD_GATEWAY, "Bad gateway", "The service behind this address did not answer.")
+        }
         Kind::UpstreamSlow => {
             (StatusCode::GATEWAY_TIMEOUT, "Gateway timeout", "The service behind this address took too long.")
         }
@@ -146,7 +148,10 @@ fn challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
 
 /// The inside of a quoted-string (RFC 9110 section 5.6.4).
 fn quoted(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).flat_map(|c| matches!(c, '"' | '\\').then_some('\\').into_iter().chain([c])).collect()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .flat_map(|c| matches!(c, '"' | '\\').then_some('\\').into_iter().chain([c]))
+        .collect()
 }
 
 fn problem(status: StatusCode, title: &str, request_id: &str) -> Response<Body> {
@@ -231,13 +236,19 @@ mod tests {
             (Kind::UpstreamSlow, "4"),
         ] {
             let response = refused(kind, Audience::Grpc);
-            assert_eq!((response.status().as_u16(), response.headers().get("grpc-status").unwrap()), (200, &code.parse::<HeaderValue>().unwrap()));
+            assert_eq!(
+                (response.status().as_u16(), response.headers().get("grpc-status").unwrap()),
+                (200, &code.parse::<HeaderValue>().unwrap())
+            );
         }
     }
 
     #[test]
     fn an_outage_says_when_to_come_back() {
         let response = refused(Kind::Unavailable { retry_after: Duration::from_millis(1200) }, Audience::Browser);
-        assert_eq!((response.status().as_u16(), response.headers().get(RETRY_AFTER).unwrap()), (503, &HeaderValue::from_static("2")));
+        assert_eq!(
+            (response.status().as_u16(), response.headers().get(RETRY_AFTER).unwrap()),
+            (503, &HeaderValue::from_static("2"))
+        );
     }
 }

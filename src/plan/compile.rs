@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
-use super::running::{
-    HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target,
-};
+use super::running::{HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target};
 use super::settings::{
     AccessSettings, BearerSettings, Bind, Checked, HostRule, IssuerSettings, KeySource, RouteSettings, ServerAddress,
     ServerScheme, TlsFiles, UpstreamSettings,
@@ -62,7 +60,8 @@ pub enum CompileError {
 /// [`CompileError`] for the first part that cannot be built.
 pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError> {
     let fetch = Fetch::new(wiring.clock.clone());
-    let issuers = checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
+    let issuers =
+        checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
     let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let limits = &checked.server.limits;
     let mut router = Router::default();
@@ -240,7 +239,8 @@ fn route(
         AccessSettings::Public => (Ways::default(), Requirement::public()),
         AccessSettings::Bearer(bearer) => {
             let trusted = bearer.issuers.iter().map(|at| issuers.get(*at).cloned().ok_or_else(dangling));
-            let way = BearerWay::new(trusted.collect::<Result<_, _>>()?, Arc::clone(&wiring.memory)).limited(token_bytes);
+            let way =
+                BearerWay::new(trusted.collect::<Result<_, _>>()?, Arc::clone(&wiring.memory)).limited(token_bytes);
             (Ways { bearer: Some(way) }, requirement(index, bearer)?)
         }
     };

@@ -315,7 +315,8 @@ mod tests {
 
     #[test]
     fn a_method_that_the_best_pattern_lacks_never_falls_to_a_lesser_path() {
-        let router = router(&[("", "/**", &[], "all"), ("", "/a", &[Method::GET], "get"), ("", "/a", &[Method::PUT], "put")]);
+        let router =
+            router(&[("", "/**", &[], "all"), ("", "/a", &[Method::GET], "get"), ("", "/a", &[Method::PUT], "put")]);
         assert!(matches!(router.find(None, "/a", &Method::HEAD), Found::Route { target: &"get", .. }));
         let Found::Method { allow } = router.find(None, "/a", &Method::POST) else { panic!("405 expected") };
         assert_eq!(allow, [Method::GET, Method::HEAD, Method::PUT]);

@@ -152,7 +152,9 @@ mod tests {
 
     #[test]
     fn good_bodies_end_where_they_end_however_they_are_cut() {
-        for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "a;x=y;z;w=\"q\\\"\t;\"\r\n0123456789\r\n00\r\nX: y\r\nZ:\r\n\r\n"] {
+        for body in
+            ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "a;x=y;z;w=\"q\\\"\t;\"\r\n0123456789\r\n00\r\nX: y\r\nZ:\r\n\r\n"]
+        {
             assert_eq!(pass(&format!("{body}GET /")), Ok((body.len(), true)), "{body:?}");
             let mut chunked = Chunked::default();
             for (at, byte) in body.bytes().enumerate() {

@@ -62,7 +62,14 @@ pub async fn serve_tcp(
     if http2 {
         serve_http2(Guard::transparent(stream, Vec::new(), Arc::clone(&slot)), facts, slot, view, rules).await;
     } else {
-        serve_http1(Guard::new(stream, Vec::new(), (rules.head, rules.timeouts), Arc::clone(&slot)), facts, slot, view).await;
+        serve_http1(
+            Guard::new(stream, Vec::new(), (rules.head, rules.timeouts), Arc::clone(&slot)),
+            facts,
+            slot,
+            view,
+            rules.timeouts.idle,
+        )
+        .await;
     }
 }
 
@@ -86,7 +93,14 @@ async fn serve_cleartext(mut stream: Stream, facts: Facts, view: Arc<View>, rule
     if first.starts_with(PREFACE) {
         serve_http2(Guard::transparent(stream, first, Arc::clone(&slot)), facts, slot, view, rules).await;
     } else {
-        serve_http1(Guard::new(stream, first, (rules.head, rules.timeouts), Arc::clone(&slot)), facts, slot, view).await;
+        serve_http1(
+            Guard::new(stream, first, (rules.head, rules.timeouts), Arc::clone(&slot)),
+            facts,
+            slot,
+            view,
+            rules.timeouts.idle,
+        )
+        .await;
     }
 }
 
@@ -114,13 +128,19 @@ async fn first_bytes(stream: &mut Stream, slot: &Slot, timeouts: ReadTimeouts) -
     }
 }
 
-fn connection(facts: Facts, slot: Arc<Slot>, view: Arc<View>, watch: Option<Arc<crate::wire::watch::Watch>>) -> Arc<Connection> {
+fn connection(
+    facts: Facts,
+    slot: Arc<Slot>,
+    view: Arc<View>,
+    watch: Option<Arc<crate::wire::watch::Watch>>,
+) -> Arc<Connection> {
     let Facts { peer, scheme, redirect } = facts;
     Arc::new(Connection { view, peer, scheme, watch, slot, redirect_to_https: redirect, requests: AtomicU64::new(0) })
 }
 
-async fn serve_http1(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: Arc<View>) {
-    let connection = connection(facts, Arc::new(view.sweeper.slot()), view, Some(guard.watch()));
+async fn serve_http1(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: Arc<View>, idle: Duration) {
+    let watch = guard.watch();
+    let connection = connection(facts, Arc::new(view.sweeper.slot()), view, Some(Arc::clone(&watch)));
     let service = Service(connection);
     let served = http1::Builder::new()
         .keep_alive(true)
@@ -137,7 +157,12 @@ async fn serve_http1(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: 
             draining = true;
             served.as_mut().graceful_shutdown();
         }
-        served.as_mut().poll(cx).map(|_| ())
+        let polled = served.as_mut().poll(cx).map(|_| ());
+        // hyper does not read again once an answer is out, so the guard does not learn that the connection is idle.
+        if polled.is_pending() && !watch.in_flight() && !slot.is_armed() {
+            slot.arm(idle);
+        }
+        polled
     })
     .await;
 }

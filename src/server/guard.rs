@@ -86,7 +86,20 @@ impl<S> Guard<S> {
     pub fn new(stream: S, first: Vec<u8>, rules: (HeadLimits, ReadTimeouts), slot: Arc<Slot>) -> Self {
         let (limits, timeouts) = rules;
         let watch = Arc::default();
-        Self { stream, watch, slot, limits, timeouts, state: State::Head, held: first, good: 0, handed: 0, spoken: false, lingered: 0, wait: Wait::Nothing }
+        Self {
+            stream,
+            watch,
+            slot,
+            limits,
+            timeouts,
+            state: State::Head,
+            held: first,
+            good: 0,
+            handed: 0,
+            spoken: false,
+            lingered: 0,
+            wait: Wait::Nothing,
+        }
     }
 
     /// A stream of HTTP/2, whose framing h2 judges: bytes pass as they are.
@@ -400,7 +413,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         let this = &mut *self;
         ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         // Between two requests nothing is under way; in a tunnel the other side decides.
-        let quiet = matches!(this.state, State::Tunnel | State::Ended) || (matches!(this.state, State::Head) && this.held.is_empty());
+        let quiet = matches!(this.state, State::Tunnel | State::Ended)
+            || (matches!(this.state, State::Head) && this.held.is_empty());
         if !quiet {
             if this.lingered == 0 {
                 this.disarm();

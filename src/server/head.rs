@@ -57,7 +57,8 @@ pub fn scan(bytes: &[u8], limits: &HeadLimits) -> Result<Scan, Violation> {
         [b'\r'] => return Ok(Scan::Partial),
         _ => 0,
     };
-    let Some(line) = line(bytes, skipped, limits.target + 64).map_err(|error| error.unwrap_or(Violation::TargetTooLong))?
+    let Some(line) =
+        line(bytes, skipped, limits.target + 64).map_err(|error| error.unwrap_or(Violation::TargetTooLong))?
     else {
         return Ok(Scan::Partial);
     };
@@ -66,10 +67,15 @@ pub fn scan(bytes: &[u8], limits: &HeadLimits) -> Result<Scan, Violation> {
     let mut at = line.next;
     let start = at;
     loop {
-        let Some(field) = self::line(bytes, at, limits.field).map_err(|error| error.unwrap_or(Violation::HeaderTooLarge))?
+        let Some(field) =
+            self::line(bytes, at, limits.field).map_err(|error| error.unwrap_or(Violation::HeaderTooLarge))?
         else {
             // Only whole lines are counted here; an unfinished one is bounded by the field limit.
-            return if bytes.len() - start > limits.header + limits.field { Err(Violation::HeaderTooLarge) } else { Ok(Scan::Partial) };
+            return if bytes.len() - start > limits.header + limits.field {
+                Err(Violation::HeaderTooLarge)
+            } else {
+                Ok(Scan::Partial)
+            };
         };
         at = field.next;
         if field.content.is_empty() {
@@ -175,7 +181,8 @@ impl Fields {
                 self.chunked = true;
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.websocket |= value.split(|byte| *byte == b',').any(|part| trim(part).eq_ignore_ascii_case(b"websocket"));
+                self.websocket |=
+                    value.split(|byte| *byte == b',').any(|part| trim(part).eq_ignore_ascii_case(b"websocket"));
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 self.connection_upgrade |=
@@ -280,9 +287,8 @@ pub(super) fn is_extension_byte(byte: u8) -> bool {
 pub(super) fn trailer_line(line: &[u8]) -> Result<(), Violation> {
     let colon = memchr(b':', line).ok_or(Violation::Framing)?;
     let (name, value) = line.split_at(colon);
-    let good = !name.is_empty()
-        && name.iter().all(|byte| is(*byte, TOKEN))
-        && value.iter().all(|byte| is(*byte, FIELD));
+    let good =
+        !name.is_empty() && name.iter().all(|byte| is(*byte, TOKEN)) && value.iter().all(|byte| is(*byte, FIELD));
     // RFC 9110 section 6.5.1: fields that frame, route or authenticate do not belong into trailers.
     const FORBIDDEN: [&[u8]; 6] =
         [b"content-length", b"transfer-encoding", b"host", b"authorization", b"trailer", b"connection"];

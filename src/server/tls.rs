@@ -62,10 +62,9 @@ fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Certified
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) => Ok(certified),
-        Err(_) => Err(TlsError::Mismatch {
-            certificate: files.certificate.clone(),
-            private_key: files.private_key.clone(),
-        }),
+        Err(_) => {
+            Err(TlsError::Mismatch { certificate: files.certificate.clone(), private_key: files.private_key.clone() })
+        }
     }
 }
 

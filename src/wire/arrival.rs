@@ -62,7 +62,10 @@ impl Host {
             }
             None => text.split_once(':').unwrap_or((text, "")),
         };
-        if port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() && !port.is_empty() {
+        if port.len() > 5
+            || !port.bytes().all(|byte| byte.is_ascii_digit())
+            || port.parse::<u16>().is_err() && !port.is_empty()
+        {
             return None;
         }
         if !name.starts_with('[') && !is_reg_name(name) {
@@ -222,7 +225,8 @@ const fn is_token(byte: u8) -> bool {
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(COOKIE).iter();
     if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
-        let joined = [first, second].into_iter().chain(crumbs).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        let joined =
+            [first, second].into_iter().chain(crumbs).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
         if let Ok(joined) = HeaderValue::from_bytes(&joined) {
             headers.insert(COOKIE, joined);
         }
@@ -265,9 +269,10 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for written in
-            ["", ":80", "a b", "a/b", "a@b", "a,b", "a:x", "a:99999", "a:1:2", "[::1", "[x]", "[::1]x", "a..b", ".", "a%41", "é"]
-        {
+        for written in [
+            "", ":80", "a b", "a/b", "a@b", "a,b", "a:x", "a:99999", "a:1:2", "[::1", "[x]", "[::1]x", "a..b", ".",
+            "a%41", "é",
+        ] {
             let value = HeaderValue::from_bytes(written.as_bytes()).unwrap();
             assert!(Host::parse(&value).is_none(), "{written}");
         }

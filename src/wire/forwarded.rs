@@ -53,7 +53,8 @@ pub fn way(peer: Option<SocketAddr>, scheme: Scheme, headers: &HeaderMap, truste
             break;
         }
     }
-    let chain: Vec<String> = told.hops.iter().map(|hop| hop.map_or("unknown".to_owned(), |hop| hop.to_string())).collect();
+    let chain: Vec<String> =
+        told.hops.iter().map(|hop| hop.map_or("unknown".to_owned(), |hop| hop.to_string())).collect();
     way.chain = (!chain.is_empty()).then(|| chain.join(", ").into());
     way.scheme = told.scheme.unwrap_or(scheme);
     way.host = told.host;
@@ -72,8 +73,13 @@ struct Told {
 }
 
 fn elements<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
-    let mut all: Vec<&str> =
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut all: Vec<&str> = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
     let surplus = all.len().saturating_sub(HOPS);
     all.drain(..surplus);
     all

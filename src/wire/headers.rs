@@ -113,7 +113,10 @@ fn resembles_framing(name: &str) -> bool {
     }
     FRAMING.iter().any(|framing| {
         framing.len() == name.len()
-            && framing.bytes().zip(name.bytes()).all(|(want, byte)| want == byte || (want == b'-' && matches!(byte, b'_' | b'.')))
+            && framing
+                .bytes()
+                .zip(name.bytes())
+                .all(|(want, byte)| want == byte || (want == b'-' && matches!(byte, b'_' | b'.')))
     })
 }
 

@@ -3,9 +3,9 @@
 pub mod arrival;
 pub mod body;
 pub mod facts;
+pub mod forwarded;
 pub mod headers;
 pub mod owned;
-pub mod forwarded;
 pub mod path;
 pub mod upgrade;
 pub mod watch;

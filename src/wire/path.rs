@@ -127,7 +127,8 @@ const CLASS: [u8; 256] = {
         let c = byte as u8;
         if c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~') {
             table[byte] = PLAIN | UNRESERVED;
-        } else if matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@') {
+        } else if matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
+        {
             table[byte] = PLAIN;
         }
         byte += 1;

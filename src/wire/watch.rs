@@ -154,4 +154,3 @@ fn encode(violation: Violation) -> u8 {
 fn decode(code: u8) -> Option<Violation> {
     VIOLATIONS.get(usize::from(code.checked_sub(1)?)).copied()
 }
-
