@@ -12,6 +12,7 @@
 )]
 
 mod answers;
+mod demo;
 mod docs;
 mod faults;
 mod framing;

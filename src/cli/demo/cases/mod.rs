@@ -1,0 +1,38 @@
+//! The cases of `postern demo --check`, one file for each concern. A row says what is done, what must come of it, and
+//! does it; rows run one after the other.
+
+mod answers;
+mod credentials;
+mod edges;
+mod grants;
+mod identity;
+mod outages;
+mod rules;
+mod streams;
+mod tokens;
+
+use super::check::Check;
+use super::client::Ask;
+
+/// Runs them all. Outages come last: they leave the provider's keys changed.
+pub async fn all(check: &mut Check) {
+    credentials::run(check).await;
+    tokens::run(check).await;
+    rules::run(check).await;
+    identity::run(check).await;
+    edges::run(check).await;
+    answers::run(check).await;
+    streams::run(check).await;
+    grants::run(check).await;
+    outages::run(check).await;
+}
+
+/// A row about one request: case, what is expected, the request.
+type Row = (&'static str, &'static str, Ask);
+
+async fn rows(check: &mut Check, rows: Vec<Row>) {
+    for (case, expected, ask) in rows {
+        let going = check.verdict(ask).await;
+        check.row(case, expected, going);
+    }
+}
