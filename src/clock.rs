@@ -155,6 +155,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the sleeper is this test's own task")]
     async fn a_sleeper_wakes_when_the_hands_have_moved_far_enough() {
         let hands = ManualClock::at(Time::from_seconds(1_000));
         let clock = hands.clock();

@@ -318,16 +318,15 @@ mod tests {
         let router =
             router(&[("", "/**", &[], "all"), ("", "/a", &[Method::GET], "get"), ("", "/a", &[Method::PUT], "put")]);
         assert!(matches!(router.find(None, "/a", &Method::HEAD), Found::Route { target: &"get", .. }));
-        let Found::Method { allow } = router.find(None, "/a", &Method::POST) else { panic!("405 expected") };
-        assert_eq!(allow, [Method::GET, Method::HEAD, Method::PUT]);
+        let allow = vec![Method::GET, Method::HEAD, Method::PUT];
+        assert_eq!(router.find(None, "/a", &Method::POST), Found::Method { allow });
     }
 
     #[test]
     fn parameters_are_told_by_name() {
         let router = router(&[("", "/users/{id}/orders/{order}", &[], "o")]);
-        let Found::Route { parameters, .. } = router.find(None, "/users/7/orders/9", &Method::GET) else {
-            panic!("a route expected")
-        };
-        assert_eq!(parameters.as_slice(), [("id", "7"), ("order", "9")]);
+        let parameters = [("id", "7"), ("order", "9")].into_iter().collect();
+        let found = Found::Route { target: &"o", parameters };
+        assert_eq!(router.find(None, "/users/7/orders/9", &Method::GET), found);
     }
 }

@@ -7,10 +7,9 @@ fn judged(text: &str) -> Result<Scan, Violation> {
 }
 
 fn complete(text: &str) -> Head {
-    match judged(text) {
-        Ok(Scan::Complete(head)) => head,
-        other => panic!("{text:?} gave {other:?}"),
-    }
+    let judged = judged(text);
+    let Ok(Scan::Complete(head)) = judged else { unreachable!("{text:?} gave {judged:?}") };
+    head
 }
 
 #[test]
