@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::support::{Folder, eventually, gateway, raw};
@@ -22,8 +23,8 @@ fn every_case_of_the_check_is_as_expected() {
 /// The demo as people start it, in a folder of its own.
 struct Demo {
     process: Child,
-    lines: BufReader<std::process::ChildStdout>,
-    _folder: Folder,
+    lines: Receiver<String>,
+    folder: Folder,
 }
 
 impl Demo {
@@ -35,17 +36,18 @@ impl Demo {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let lines = BufReader::new(process.stdout.take().expect("piped"));
-        Self { process, lines, _folder: folder }
+        let (sender, lines) = channel();
+        let stdout = BufReader::new(process.stdout.take().expect("piped"));
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { process, lines, folder }
     }
 
     /// The lines up to the first that holds this.
     fn until(&mut self, wanted: &str) -> Vec<String> {
-        let mut read = Vec::new();
+        let mut read: Vec<String> = Vec::new();
         loop {
-            let mut line = String::new();
-            let length = self.lines.read_line(&mut line).expect("text");
-            assert!(length > 0, "{wanted:?} did not come: {read:#?}");
+            let came = self.lines.recv_timeout(Duration::from_secs(30));
+            let line = came.unwrap_or_else(|_| panic!("{wanted:?} did not come: {read:#?}"));
             let found = line.contains(wanted);
             read.push(line);
             if found {
@@ -74,7 +76,7 @@ fn promised(line: &str) -> Option<(String, String)> {
 async fn the_commands_of_the_greeting_answer_what_it_promises() {
     let mut demo = Demo::start();
     let greeting = demo.until("ready");
-    let folder = demo._folder.path("");
+    let folder = demo.folder.path("");
     let commands: Vec<_> = greeting.iter().filter_map(|line| promised(line)).collect();
     assert!(commands.len() >= 5, "{greeting:#?}");
     if has_curl() {
@@ -96,7 +98,7 @@ async fn a_port_that_is_taken_is_replaced_and_the_text_says_so() {
     // One of the two finds all ports taken by the other, or by whoever had them before.
     let (mut first, mut second) = (Demo::start(), Demo::start());
     first.until("ready");
-    let greeting = second.until("ready").concat();
+    let greeting = second.until("ready").join("\n");
     let place = greeting.lines().find(|line| line.trim_start().starts_with("gateway")).expect("a line");
     let address = place.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
     assert!(address == "127.0.0.1:8080" || place.contains("(port 8080 is taken)"), "{place}");

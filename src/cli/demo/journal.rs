@@ -85,7 +85,7 @@ impl Journal {
         };
         let demand = entry.route.as_deref().map_or("", |route| self.demand(route));
         let why = entry.reason.as_deref().unwrap_or(demand);
-        let (method, path) = (entry.method.escape_default(), entry.path.escape_default());
+        let (method, path) = (entry.method.escape_default().to_string(), entry.path.escape_default().to_string());
         let mut line = format!("{clock}  {who:<13}  {method:<4} {path:<15}  {}  {why:<25}", entry.status);
         if let Some(upstream) = entry.upstream_ms {
             line.push_str(&format!("  {:.1} ms (upstream {upstream:.1})", entry.total_ms));

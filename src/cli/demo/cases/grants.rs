@@ -2,7 +2,7 @@
 //! gateway; and for each grant the refusal of a client that may not use it (RFC 6749 section 5.2).
 
 use super::super::check::{Outcome, timed};
-use super::super::client::TalkError;
+use super::super::client::{Answer, TalkError};
 use super::super::tokens::{Authorization, access_token, member, proof_key, text_member};
 use super::{Ask, Check};
 
@@ -90,11 +90,7 @@ async fn code(check: &mut Check) {
     refresh_token(check, refresh).await;
 }
 
-async fn redeem(
-    check: &Check,
-    code_challenge: Option<String>,
-    verifier: &str,
-) -> Result<super::super::client::Answer, TalkError> {
+async fn redeem(check: &Check, code_challenge: Option<String>, verifier: &str) -> Result<Answer, TalkError> {
     let redirect_uri = callback(check);
     let (client_id, response_type, scope) = ("native", "code", "openid offline_access orders:read");
     let asked = Authorization { client_id, response_type, redirect_uri: &redirect_uri, scope, code_challenge };

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::super::check::Told;
 use super::{Ask, Check, rows};
 use crate::devidp::{Algorithm, Mint, MintKey};
 
@@ -73,8 +74,8 @@ async fn same_answer(check: &mut Check) {
     let going = async {
         let one = check.ask(Ask::get("/orders").bearer(&expired)).await?;
         let other = check.ask(Ask::get("/orders").bearer(&foreign)).await?;
-        let challenge = |told: &super::super::check::Told| told.answer.field("www-authenticate").map(str::to_owned);
-        let body = |told: &super::super::check::Told| {
+        let challenge = |told: &Told| told.answer.field("www-authenticate").map(str::to_owned);
+        let body = |told: &Told| {
             let mut json = told.answer.json();
             json["request_id"].take();
             json
