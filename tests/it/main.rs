@@ -19,6 +19,7 @@ mod framing;
 mod harness;
 mod headers;
 mod http2;
+mod inside;
 mod layers;
 mod paths;
 mod sidecar;
