@@ -255,6 +255,8 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     fn before_read(&mut self, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Option<Poll<io::Result<()>>> {
         loop {
             if self.hand_over(buf) {
+                // What was waited for has come; a limit left standing would end a later wait before its time.
+                self.disarm();
                 return Some(Poll::Ready(Ok(())));
             }
             match &self.state {
@@ -301,6 +303,10 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         let mut chunk = [0; 4096];
         let mut piece = ReadBuf::new(&mut chunk);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;
+        // A client that sends ahead may never end a piece where a request ends: what was handed over must not pile up.
+        self.held.drain(..self.handed);
+        self.good -= self.handed;
+        self.handed = 0;
         self.held.extend_from_slice(piece.filled());
         let read = piece.filled().len();
         self.judge_held();

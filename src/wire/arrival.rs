@@ -140,7 +140,7 @@ pub fn check(parts: Parts, body: Body, owned: &OwnedNames, limits: &Limits) -> R
         check_fields(&headers, limits)?;
         join_cookies(&mut headers);
     }
-    check_body(&headers, limits)?;
+    check_body(&mut headers, limits)?;
     let cleaned = clean_request(&mut headers, owned);
     let upgrade = cleaned.upgrade.filter(|protocol| {
         version == Version::HTTP_11
@@ -233,12 +233,15 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn check_body(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError> {
-    if limits.body > 0
-        && let Some(length) = headers.get(CONTENT_LENGTH)
-        && length.to_str().ok().and_then(|text| text.parse::<u64>().ok()).is_none_or(|length| length > limits.body)
-    {
+fn check_body(headers: &mut HeaderMap, limits: &Limits) -> Result<(), ArrivalError> {
+    let Some(written) = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes) else { return Ok(()) };
+    let length = std::str::from_utf8(written).ok().and_then(|text| text.parse::<u64>().ok());
+    if limits.body > 0 && length.is_none_or(|length| length > limits.body) {
         return Err(ArrivalError::BodyTooLarge(limits.body));
+    }
+    // A back end that reads numbers with a leading zero as octal would see another end of the body.
+    if let (Some(length), [b'0', _, ..]) = (length, written) {
+        headers.insert(CONTENT_LENGTH, length.into());
     }
     Ok(())
 }
@@ -264,6 +267,17 @@ mod tests {
             ("[::1]", "[::1]"),
         ] {
             assert_eq!(host(written).as_deref(), Some(name), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_length_goes_up_in_its_shortest_form() {
+        let limits = Limits { target: 0, header: 0, field: 0, fields: 0, body: 0 };
+        for (written, passed) in [("0", "0"), ("00", "0"), ("010", "10"), ("10", "10"), ("000000000000000001", "1")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static(written));
+            check_body(&mut headers, &limits).unwrap();
+            assert_eq!(headers[CONTENT_LENGTH], passed);
         }
     }
 

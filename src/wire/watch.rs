@@ -70,9 +70,14 @@ impl Watch {
         self.settle(UPGRADE_DONE);
     }
 
-    /// The request that asked for an upgrade was answered otherwise: HTTP goes on.
+    /// A request was answered, and not by switching protocols. If it was the one that asked for it, HTTP goes on.
+    /// To be called before [`Watch::answered`].
     pub fn not_upgraded(&self) {
-        self.settle(UPGRADE_REFUSED);
+        // No head is let through after one that asks, so only the answer to the last one settles it, not the answers to
+        // those that were sent ahead of it.
+        if self.heads.load(Ordering::Acquire) == self.answered.load(Ordering::Acquire) + 1 {
+            self.settle(UPGRADE_REFUSED);
+        }
     }
 
     /// An answer is complete or given up; the connection may go idle or end.
