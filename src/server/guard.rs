@@ -26,6 +26,10 @@ const SYNTHETIC: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection
 const LINGER_BYTES: usize = 512 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A client that ends its side may still read: requests that came whole are answered if that takes no longer. Beyond it
+/// the client is taken for gone, so that what it asked for is given up upstream too.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
+
 /// Time limits of the read side; zero = none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadTimeouts {
@@ -62,6 +66,7 @@ enum Wait {
     /// Runs from a head's first byte, however slowly the others come.
     Head,
     Body,
+    HalfClosed,
     Linger,
 }
 
@@ -75,6 +80,8 @@ enum State {
     Tunnel,
     /// Nothing more is read: a violation or a CONNECT. Not the end for hyper while an answer is under way.
     Over,
+    /// The client has ended its side while answers are due.
+    HalfClosed,
     /// The client has ended the stream, or was idle too long.
     Ended,
     /// The body broke: hyper is told by an error.
@@ -157,7 +164,7 @@ impl<S> Guard<S> {
                     }
                 },
                 State::Tunnel => passed = bytes.len(),
-                State::Waiting | State::Over | State::Ended | State::Broken => break,
+                State::Waiting | State::Over | State::HalfClosed | State::Ended | State::Broken => break,
             }
         }
         passed
@@ -270,6 +277,15 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                     self.judge_held();
                 }
                 State::Over => return Some(self.finish(cx, buf)),
+                State::HalfClosed => {
+                    self.watch.register(cx.waker());
+                    if self.watch.in_flight() && !self.slot.is_expired() {
+                        self.await_for(Wait::HalfClosed, HALF_CLOSED);
+                        return Some(Poll::Pending);
+                    }
+                    self.disarm();
+                    self.state = State::Ended;
+                }
                 State::Ended => return Some(Poll::Ready(Ok(()))),
                 State::Broken => return Some(Poll::Ready(Err(io::ErrorKind::InvalidData.into()))),
                 State::Head | State::Body(_) | State::Chunked(_) if self.good < self.held.len() => {
@@ -346,9 +362,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                     // Half a head is no request: the end is the end.
                     this.held.clear();
                     (this.good, this.handed) = (0, 0);
-                    this.state = State::Ended;
                     this.disarm();
-                    return Poll::Ready(Ok(()));
+                    if !matches!(this.state, State::Head) {
+                        this.state = State::Ended;
+                        return Poll::Ready(Ok(()));
+                    }
+                    this.watch.close();
+                    this.state = State::HalfClosed;
                 }
                 Poll::Ready(Ok(_)) if buf.filled().len() > before => {
                     this.disarm();

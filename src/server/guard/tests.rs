@@ -172,3 +172,23 @@ async fn an_answer_to_an_earlier_request_settles_no_upgrade() {
     assert_eq!(read(&mut guard).await, GET);
     assert_eq!(read(&mut guard).await, "\0\n");
 }
+
+#[tokio::test]
+async fn a_client_that_only_ended_its_side_is_waited_for_a_moment() {
+    for answered in [true, false] {
+        let (mut client, mut guard, sweeper) = guarded();
+        client.write_all(GET.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read(&mut guard).await, GET);
+        assert_eq!(at_hand(&mut guard).await, None);
+        if answered {
+            guard.watch().answered();
+        } else {
+            for _ in 0..11 {
+                assert_eq!(at_hand(&mut guard).await, None);
+                sweeper.beat();
+            }
+        }
+        assert_eq!(read(&mut guard).await, "");
+    }
+}
