@@ -28,7 +28,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// A client that ends its side may still read: requests that came whole are answered if that takes no longer. Beyond it
 /// the client is taken for gone, so that what it asked for is given up upstream too.
-const HALF_CLOSED: Duration = Duration::from_secs(1);
+const HALF_CLOSED: Duration = Duration::from_millis(300);
 
 /// Time limits of the read side; zero = none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
