@@ -17,7 +17,7 @@ pub enum Audience {
 impl Audience {
     /// From the request: `Sec-Fetch-*` first, then `Accept`, then `X-Requested-With`.
     pub fn of(method: &Method, headers: &HeaderMap) -> Self {
-        if starts_with(headers, CONTENT_TYPE.as_str(), "application/grpc") {
+        if is_grpc(headers) {
             return Self::Grpc;
         }
         if (method == Method::GET || method == Method::HEAD || method == Method::POST) && is_navigation(headers) {
@@ -41,10 +41,16 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     }
 }
 
-fn starts_with(headers: &HeaderMap, name: &str, prefix: &str) -> bool {
-    headers.get(name).is_some_and(|value| {
-        value.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-    })
+/// `application/grpc`, alone, with a format (`+proto`), parameters, or as gRPC-Web; not any type that begins like it.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().split_at_checked(GRPC.len())).is_some_and(
+        |(start, rest)| {
+            let goes_on = matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'));
+            start.eq_ignore_ascii_case(GRPC)
+                && (goes_on || rest.get(..4).is_some_and(|web| web.eq_ignore_ascii_case(b"-web")))
+        },
+    )
 }
 
 #[cfg(test)]
@@ -68,6 +74,12 @@ mod tests {
         assert_eq!(audience(Method::GET, &[html, ("x-requested-with", "XMLHttpRequest")]), Audience::Api);
         assert_eq!(audience(Method::DELETE, &[html]), Audience::Api);
         assert_eq!(audience(Method::GET, &[("accept", "*/*")]), Audience::Api);
-        assert_eq!(audience(Method::POST, &[("content-type", "application/grpc+proto")]), Audience::Grpc);
+        for grpc in ["application/grpc", "application/grpc+proto", "Application/GRPC;x=y", "application/grpc-web+proto"]
+        {
+            assert_eq!(audience(Method::POST, &[("content-type", grpc)]), Audience::Grpc, "{grpc}");
+        }
+        for other in ["application/grpcx", "application/grp", "application/grpc.json"] {
+            assert_eq!(audience(Method::POST, &[("content-type", other)]), Audience::Api, "{other}");
+        }
     }
 }

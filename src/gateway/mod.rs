@@ -77,6 +77,7 @@ pub struct Connection {
 pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<Answer> {
     let number = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (parts, incoming) = request.into_parts();
+    let is_old = parts.version == http::Version::HTTP_10;
     let mut exchange = Exchange::open(&connection, &parts);
     let violation = connection.watch.as_ref().and_then(|watch| watch.violation_of(number));
     let walked = match violation {
@@ -89,10 +90,15 @@ pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> 
             }
         }
     };
-    match walked {
+    let mut response = match walked {
         Ok(response) => exchange.close(response),
         Err(refusal) => exchange.refuse(&refusal),
+    };
+    if is_old && hyper::body::Body::size_hint(response.body()).exact().is_none() {
+        // HTTP/1.0 has no chunks: only the end of the connection tells where such a body ends, so it can't be kept.
+        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
+    response
 }
 
 async fn walk(

@@ -9,6 +9,9 @@ use crate::caller::Claims;
 use crate::clock::Time;
 use crate::reason::Reason;
 
+/// A clock that is further ahead than this, or milliseconds taken for seconds, would make every sign-in recent.
+const MOST_AHEAD: Duration = Duration::from_secs(60);
+
 /// A demand on the authentication event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepUp {
@@ -33,7 +36,7 @@ impl StepUp {
         let Some(max_age) = self.max_age else { return Ok(()) };
         // A token that does not say when its subject authenticated can't show that it was recently.
         match auth_time(claims) {
-            Some(at) if now.since(at) <= max_age => Ok(()),
+            Some(at) if at <= now.plus(MOST_AHEAD) && now.since(at) <= max_age => Ok(()),
             _ => Err(self.denial(Reason::StepUpAge)),
         }
     }

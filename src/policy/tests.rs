@@ -257,10 +257,12 @@ fn step_up_asks_for_a_recent_sign_in_and_takes_silence_for_an_old_one() {
     for claims in ok {
         assert_eq!(step_up(&[], Some(600), claims), Ok(()));
     }
-    for claims in [json!({}), json!({"auth_time": 999_399}), json!({"auth_time": "999999"}), json!({"auth_time": -1})] {
-        let denial = step_up(&[], Some(600), claims).unwrap_err();
-        assert_eq!(denial, Denial::StepUp { reason: Reason::StepUpAge, acr_values: None, max_age: Some(600) });
+    for auth_time in [json!(999_399), json!("999999"), json!(-1), json!(1_000_061), json!(1_000_000_000), json!(null)] {
+        let denial = step_up(&[], Some(600), json!({ "auth_time": auth_time })).unwrap_err();
+        assert_eq!(denial.reason(), Reason::StepUpAge, "{auth_time}");
     }
+    let denial = step_up(&[], Some(600), json!({})).unwrap_err();
+    assert_eq!(denial, Denial::StepUp { reason: Reason::StepUpAge, acr_values: None, max_age: Some(600) });
 }
 
 #[test]

@@ -4,7 +4,9 @@ use super::head::{is_extension_byte, is_token_byte, trailer_line};
 use crate::wire::watch::Violation;
 
 /// A chunk size of more digits says nothing that fits.
-const SIZE_DIGITS: u8 = 15;
+const SIZE_DIGITS: u8 = 16;
+/// Sizes beyond it turn negative at a hop that counts with a sign.
+const LARGEST_SIZE: u64 = i64::MAX as u64;
 /// Chunk extensions carry nothing that we use; all of them together are bounded.
 const EXTENSION_BYTES: usize = 4096;
 const TRAILER_BYTES: usize = 16 * 1024;
@@ -78,6 +80,9 @@ impl Chunked {
         match (self.state, byte) {
             (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if self.digits < SIZE_DIGITS => {
                 let digit = (byte as char).to_digit(16).unwrap_or_default();
+                if self.size > LARGEST_SIZE >> 4 {
+                    return Err(Violation::Framing);
+                }
                 self.size = self.size << 4 | u64::from(digit);
                 self.digits += 1;
                 Ok(State::Size)
@@ -200,6 +205,9 @@ mod tests {
             assert!(pass(body).is_err(), "{body:?} gave {:?}", pass(body));
         }
         assert_eq!(pass("5;a\nhello"), Err((3, Violation::Framing)));
+        assert_eq!(pass("8000000000000000\r\n"), Err((15, Violation::Framing)));
+        assert_eq!(pass("7fffffffffffffff\r\nx"), Ok((19, false)));
+        assert_eq!(pass("0000000000000001\r\nx\r\n0\r\n\r\n"), Ok((26, true)));
         assert!(pass(&format!("5;{}", "a".repeat(5000))).is_err());
         assert!(pass(&format!("0\r\nX: {}", "a".repeat(20_000))).is_err());
     }

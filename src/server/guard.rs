@@ -26,6 +26,10 @@ const SYNTHETIC: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection
 const LINGER_BYTES: usize = 512 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A client that ends its side may still read: requests that came whole are answered if that takes no longer. Beyond it
+/// the client is taken for gone, so that what it asked for is given up upstream too.
+const HALF_CLOSED: Duration = Duration::from_millis(300);
+
 /// Time limits of the read side; zero = none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadTimeouts {
@@ -62,6 +66,7 @@ enum Wait {
     /// Runs from a head's first byte, however slowly the others come.
     Head,
     Body,
+    HalfClosed,
     Linger,
 }
 
@@ -75,6 +80,8 @@ enum State {
     Tunnel,
     /// Nothing more is read: a violation or a CONNECT. Not the end for hyper while an answer is under way.
     Over,
+    /// The client has ended its side while answers are due.
+    HalfClosed,
     /// The client has ended the stream, or was idle too long.
     Ended,
     /// The body broke: hyper is told by an error.
@@ -157,7 +164,7 @@ impl<S> Guard<S> {
                     }
                 },
                 State::Tunnel => passed = bytes.len(),
-                State::Waiting | State::Over | State::Ended | State::Broken => break,
+                State::Waiting | State::Over | State::HalfClosed | State::Ended | State::Broken => break,
             }
         }
         passed
@@ -255,6 +262,8 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     fn before_read(&mut self, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Option<Poll<io::Result<()>>> {
         loop {
             if self.hand_over(buf) {
+                // What was waited for has come; a limit left standing would end a later wait before its time.
+                self.disarm();
                 return Some(Poll::Ready(Ok(())));
             }
             match &self.state {
@@ -268,6 +277,15 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                     self.judge_held();
                 }
                 State::Over => return Some(self.finish(cx, buf)),
+                State::HalfClosed => {
+                    self.watch.register(cx.waker());
+                    if self.watch.in_flight() && !self.slot.is_expired() {
+                        self.await_for(Wait::HalfClosed, HALF_CLOSED);
+                        return Some(Poll::Pending);
+                    }
+                    self.disarm();
+                    self.state = State::Ended;
+                }
                 State::Ended => return Some(Poll::Ready(Ok(()))),
                 State::Broken => return Some(Poll::Ready(Err(io::ErrorKind::InvalidData.into()))),
                 State::Head | State::Body(_) | State::Chunked(_) if self.good < self.held.len() => {
@@ -301,6 +319,10 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         let mut chunk = [0; 4096];
         let mut piece = ReadBuf::new(&mut chunk);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;
+        // A client that sends ahead may never end a piece where a request ends: what was handed over must not pile up.
+        self.held.drain(..self.handed);
+        self.good -= self.handed;
+        self.handed = 0;
         self.held.extend_from_slice(piece.filled());
         let read = piece.filled().len();
         self.judge_held();
@@ -340,9 +362,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                     // Half a head is no request: the end is the end.
                     this.held.clear();
                     (this.good, this.handed) = (0, 0);
-                    this.state = State::Ended;
                     this.disarm();
-                    return Poll::Ready(Ok(()));
+                    if !matches!(this.state, State::Head) {
+                        this.state = State::Ended;
+                        return Poll::Ready(Ok(()));
+                    }
+                    this.watch.close();
+                    this.state = State::HalfClosed;
                 }
                 Poll::Ready(Ok(_)) if buf.filled().len() > before => {
                     this.disarm();

@@ -67,11 +67,11 @@ pub fn scan(bytes: &[u8], limits: &HeadLimits) -> Result<Scan, Violation> {
     let mut at = line.next;
     let start = at;
     loop {
-        let Some(field) =
-            self::line(bytes, at, limits.field).map_err(|error| error.unwrap_or(Violation::HeaderTooLarge))?
+        let limit = line_limit(bytes.get(at..).unwrap_or_default(), limits.field);
+        let Some(field) = self::line(bytes, at, limit).map_err(|error| error.unwrap_or(Violation::HeaderTooLarge))?
         else {
             // Only whole lines are counted here; an unfinished one is bounded by the field limit.
-            return if bytes.len() - start > limits.header + limits.field {
+            return if bytes.len() - start > limits.header + limit {
                 Err(Violation::HeaderTooLarge)
             } else {
                 Ok(Scan::Partial)
@@ -88,6 +88,17 @@ pub fn scan(bytes: &[u8], limits: &HeadLimits) -> Result<Scan, Violation> {
         fields.take(field.content)?;
     }
 }
+
+/// How long the line of a field may be: the limit is for name and value, so `: ` and the CR come on top. So does what
+/// stands before the token in `Authorization`, for a token may be as long as a field.
+fn line_limit(line: &[u8], field: usize) -> usize {
+    const NAME: &[u8] = b"authorization:";
+    let is_credential = line.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME));
+    field + 3 + if is_credential { BEFORE_TOKEN } else { 0 }
+}
+
+/// The length of `Authorization` and of `Bearer` with a space.
+const BEFORE_TOKEN: usize = 20;
 
 struct Line<'a> {
     content: &'a [u8],

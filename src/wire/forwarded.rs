@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
+use super::arrival::Host;
 use super::facts::Scheme;
 
 /// Peers whose word is believed.
@@ -90,7 +91,7 @@ fn by_x_forwarded(headers: &HeaderMap) -> Told {
     Told {
         hops: elements(headers, "x-forwarded-for").into_iter().map(node).collect(),
         scheme: last("x-forwarded-proto").and_then(scheme),
-        host: last("x-forwarded-host").and_then(|host| HeaderValue::from_str(host).ok()),
+        host: last("x-forwarded-host").and_then(host),
     }
 }
 
@@ -106,13 +107,19 @@ fn by_forwarded(headers: &HeaderMap) -> Told {
             match name.trim().to_ascii_lowercase().as_str() {
                 "for" => hop = node(value),
                 "proto" => told.scheme = scheme(value).or(told.scheme),
-                "host" => told.host = HeaderValue::from_str(value).ok().or(told.host),
+                "host" => told.host = host(value).or(told.host),
                 _ => {}
             }
         }
         told.hops.push(hop);
     }
     told
+}
+
+/// A proxy passes on what clients send it: what is no host is not told on.
+fn host(text: &str) -> Option<HeaderValue> {
+    let written = HeaderValue::from_str(text).ok()?;
+    Host::parse(&written).map(|host| host.written)
 }
 
 fn scheme(text: &str) -> Option<Scheme> {
@@ -157,6 +164,17 @@ mod tests {
         let way = seen("192.0.2.1:5", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https")]);
         assert_eq!(way.client_address, Some("192.0.2.1".parse().unwrap()));
         assert_eq!((way.scheme, way.chain, way.trusted_peer), (Scheme::Http, None, false));
+    }
+
+    #[test]
+    fn what_is_no_host_is_not_told_on() {
+        for field in ["x-forwarded-host", "forwarded"] {
+            for text in ["a b", "a\\", "a/b", "user@a", "\u{e9}"] {
+                let value = if field == "forwarded" { format!("host=\"{text}\"") } else { text.to_owned() };
+                assert_eq!(seen("10.0.0.1:5", &[(field, &value)]).host, None, "{field}: {value}");
+            }
+        }
+        assert_eq!(seen("10.0.0.1:5", &[("x-forwarded-host", "a, b.example:8443")]).host.unwrap(), "b.example:8443");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the watch below hyper and the gateway above it tell each other about one HTTP/1.1 connection. hyper stands
 //! between them and passes neither the raw bytes up nor the fate of an upgrade down.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
@@ -35,6 +35,8 @@ pub struct Watch {
     violation: AtomicU8,
     body_violation: AtomicU8,
     upgrade: AtomicU8,
+    /// Nothing more comes; the connection ends with the last answer.
+    closing: AtomicBool,
     settled: AtomicWaker,
 }
 
@@ -70,15 +72,20 @@ impl Watch {
         self.settle(UPGRADE_DONE);
     }
 
-    /// The request that asked for an upgrade was answered otherwise: HTTP goes on.
+    /// A request was answered, and not by switching protocols. If it was the one that asked for it, HTTP goes on.
+    /// To be called before [`Watch::answered`].
     pub fn not_upgraded(&self) {
-        self.settle(UPGRADE_REFUSED);
+        // No head is let through after one that asks, so only the answer to the last one settles it, not the answers to
+        // those that were sent ahead of it.
+        if self.heads.load(Ordering::Acquire) == self.answered.load(Ordering::Acquire) + 1 {
+            self.settle(UPGRADE_REFUSED);
+        }
     }
 
     /// An answer is complete or given up; the connection may go idle or end.
     pub fn answered(&self) {
         self.answered.fetch_add(1, Ordering::AcqRel);
-        if self.violated_at.load(Ordering::Acquire) > 0 {
+        if self.closing.load(Ordering::Acquire) || self.violated_at.load(Ordering::Acquire) > 0 {
             self.settled.wake();
         }
     }
@@ -92,6 +99,11 @@ impl Watch {
         if self.upgrade.compare_exchange(UPGRADE_PENDING, to, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.settled.wake();
         }
+    }
+
+    /// The client has ended its side: whoever waits for the last answer is woken.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
     }
 
     /// A good head was let through.

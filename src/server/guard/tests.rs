@@ -121,3 +121,75 @@ async fn a_slow_head_becomes_a_refusal_and_an_idle_connection_an_end() {
     }
     assert_eq!(read(&mut guard).await, "");
 }
+
+#[tokio::test]
+async fn heads_that_come_in_time_leave_no_limit_behind() {
+    let (mut client, mut guard, sweeper) = guarded();
+    let (half, other) = GET.split_at(9);
+    client.write_all(half.as_bytes()).await.unwrap();
+    // There is half a head at all times, but never the same for long.
+    for _ in 0..30 {
+        assert_eq!(at_hand(&mut guard).await, None);
+        sweeper.beat();
+        client.write_all(format!("{other}{half}").as_bytes()).await.unwrap();
+        assert_eq!(read(&mut guard).await, GET);
+        guard.watch().answered();
+    }
+    client.write_all(other.as_bytes()).await.unwrap();
+    assert_eq!(read(&mut guard).await, GET);
+    // The answer takes longer than a head may.
+    for _ in 0..30 {
+        sweeper.beat();
+    }
+    assert_eq!(at_hand(&mut guard).await, None);
+}
+
+#[tokio::test]
+async fn requests_sent_ahead_do_not_pile_up() {
+    let (mut client, mut guard, _sweeper) = guarded();
+    let (half, other) = GET.split_at(9);
+    client.write_all(half.as_bytes()).await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(at_hand(&mut guard).await, None);
+        client.write_all(format!("{other}{half}").as_bytes()).await.unwrap();
+        assert_eq!(read(&mut guard).await, GET);
+        assert!(guard.held.len() < 2 * GET.len(), "{} bytes are held", guard.held.len());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_an_earlier_request_settles_no_upgrade() {
+    let upgrade = "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let (mut client, mut guard, _sweeper) = guarded();
+    let watch = guard.watch();
+    client.write_all(format!("{GET}{upgrade}{GET}").as_bytes()).await.unwrap();
+    assert_eq!(read(&mut guard).await, format!("{GET}{upgrade}"));
+    watch.not_upgraded();
+    watch.answered();
+    assert_eq!(at_hand(&mut guard).await, None);
+    watch.upgraded();
+    client.write_all(b"\0\n").await.unwrap();
+    assert_eq!(read(&mut guard).await, GET);
+    assert_eq!(read(&mut guard).await, "\0\n");
+}
+
+#[tokio::test]
+async fn a_client_that_only_ended_its_side_is_waited_for_a_moment() {
+    for answered in [true, false] {
+        let (mut client, mut guard, sweeper) = guarded();
+        client.write_all(GET.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read(&mut guard).await, GET);
+        assert_eq!(at_hand(&mut guard).await, None);
+        if answered {
+            guard.watch().answered();
+        } else {
+            assert!(guard.watch().in_flight());
+            for _ in 0..4 {
+                let _ = at_hand(&mut guard).await;
+                sweeper.beat();
+            }
+        }
+        assert_eq!(read(&mut guard).await, "");
+    }
+}

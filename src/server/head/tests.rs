@@ -106,3 +106,18 @@ fn only_a_plain_websocket_get_is_an_upgrade() {
     assert!(!complete(&format!("GET / HTTP/1.1\r\n{fields}Content-Length: 4\r\n\r\n")).upgrade);
     assert!(!complete("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n").upgrade);
 }
+
+#[test]
+fn what_is_as_large_as_it_may_be_passes_and_a_byte_more_does_not() {
+    let with = |field: String| judged(&format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
+    for (name, room) in [("X", 16_384 - 1), ("Authorization", 7 + 16_384)] {
+        assert!(with(format!("{name}: {}", "a".repeat(room))).is_ok(), "{name}");
+        assert_eq!(with(format!("{name}: {}", "a".repeat(room + 1))), Err(Violation::HeaderTooLarge), "{name}");
+    }
+    let target = |length: usize| judged(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length - 1)));
+    assert!(target(8192).is_ok());
+    assert_eq!(target(8193), Err(Violation::TargetTooLong));
+    let count = |count: usize| judged(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count)));
+    assert!(count(99).is_ok());
+    assert_eq!(count(100), Err(Violation::HeaderTooLarge));
+}
