@@ -35,10 +35,10 @@ pub(super) struct Lease {
 #[derive(Debug)]
 pub(super) enum Held {
     /// To be put back.
-    Http1(Http1),
+    Http1(Box<Http1>),
     Http2(#[expect(dead_code, reason = "held for its drop")] StreamSlot),
     /// A connection that must not be used again.
-    Last(#[expect(dead_code, reason = "held for its drop")] Http1),
+    Last(#[expect(dead_code, reason = "held for its drop")] Box<Http1>),
 }
 
 /// The request's body; when the exchange ends before it does, nobody waits for the rest.
