@@ -40,7 +40,10 @@ pub async fn send(
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(UPGRADE, protocol.clone());
     }
-    let request = request.map(|body| watched(connection, route, exchange, view, body));
+    if !matches!(request.body(), Body::Empty) {
+        let body = std::mem::replace(request.body_mut(), Body::Empty);
+        *request.body_mut() = watched(connection, route, exchange, view, body);
+    }
     let options = SendOptions { response_header: route.response_header_timeout, upgrade: switch.is_some() };
     exchange.on_upstream_begin();
     match view.pools.send(&route.upstream, request, options).await {
@@ -56,9 +59,6 @@ pub async fn send(
 }
 
 fn watched(connection: &Connection, route: &Route, exchange: &Exchange, view: &View, body: Body) -> Body {
-    if matches!(body, Body::Empty) {
-        return body;
-    }
     Body::boxed(RequestBody {
         inner: body,
         limit: view.plan.limits.body,

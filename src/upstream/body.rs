@@ -35,10 +35,10 @@ pub(super) struct Lease {
 #[derive(Debug)]
 pub(super) enum Held {
     /// To be put back.
-    Http1(Http1),
+    Http1(Box<Http1>),
     Http2(#[expect(dead_code, reason = "held for its drop")] StreamSlot),
     /// A connection that must not be used again.
-    Last(#[expect(dead_code, reason = "held for its drop")] Http1),
+    Last(#[expect(dead_code, reason = "held for its drop")] Box<Http1>),
 }
 
 /// The request's body; when the exchange ends before it does, nobody waits for the rest.
@@ -116,6 +116,18 @@ impl UpstreamBody {
         Self { incoming, lease: Some(lease), silence }
     }
 
+    /// Spares the connection a turn when its last piece is taken: by then it has read and done all there is to do.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(Lease { held: Held::Http1(http1), .. }) = &self.lease else {
+            return Pin::new(&mut self.incoming).poll_frame(cx);
+        };
+        let (polled, rang) = http1.bell.hold(|| Pin::new(&mut self.incoming).poll_frame(cx));
+        if rang && !self.incoming.is_end_stream() {
+            http1.bell.ring();
+        }
+        polled
+    }
+
     fn finish(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.finish();
@@ -129,7 +141,7 @@ impl http_body::Body for UpstreamBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        let polled = this.poll_incoming(cx);
         if let Some(silence) = &mut this.silence {
             if polled.is_ready() {
                 silence.waiting = false;

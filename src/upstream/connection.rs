@@ -11,6 +11,7 @@ use atomic_waker::AtomicWaker;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
+use super::bell::Bell;
 use super::limit::Place;
 use super::request_body::RequestBody;
 use super::stream::{Line, Stream, Tap};
@@ -31,6 +32,7 @@ const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Http1 {
     pub sender: http1::SendRequest<RequestBody>,
     pub line: Arc<Line>,
+    pub bell: Arc<Bell>,
     /// The endpoint's generation when this was opened.
     pub generation: u32,
     /// The pool's coarse time when this was last put back.
@@ -125,8 +127,10 @@ pub(super) async fn start_http1(
     let line = Arc::<Line>::default();
     let io = TokioIo::new(Tap::new(stream, Arc::clone(&line), place));
     let (sender, connection) = http1::Builder::new().max_buf_size(LARGEST_BUFFER).handshake(io).await?;
-    let http1 = Http1 { sender, line, generation, since: 0, reused: false, busy: false, slot: None };
-    Ok((http1, connection.with_upgrades()))
+    let bell = Arc::<Bell>::default();
+    let driver = Arc::clone(&bell).wakes(connection.with_upgrades());
+    let http1 = Http1 { sender, line, bell, generation, since: 0, reused: false, busy: false, slot: None };
+    Ok((http1, driver))
 }
 
 /// The same for HTTP/2.

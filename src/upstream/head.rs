@@ -51,7 +51,11 @@ pub(super) fn fit(
                 request.headers_mut().remove(TRAILER);
                 // Said outright, because hyper takes a GET that says nothing for one without a body.
                 if !request.headers().contains_key(CONTENT_LENGTH) {
-                    request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                    let (name, value) = match request.body().size_hint().exact() {
+                        Some(length) => (CONTENT_LENGTH, HeaderValue::from(length)),
+                        None => (TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+                    };
+                    request.headers_mut().insert(name, value);
                 }
             }
             Ok(())

@@ -13,6 +13,7 @@
 //! A request costs no task, no timer it need not have, and no lock that another thread wants.
 
 mod balance;
+mod bell;
 mod body;
 mod connect;
 mod connection;

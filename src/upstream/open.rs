@@ -16,7 +16,7 @@ use crate::wire::BoxError;
 enum Admitted {
     Place(Place),
     /// While this waited for a place, a connection became free.
-    Returned(Http1),
+    Returned(Box<Http1>),
 }
 
 impl Pool {
@@ -121,7 +121,7 @@ impl Pool {
                 let (mut http1, driver) = start_http1(stream, place, generation).await?;
                 drive(driver);
                 http1.slot = self.sweeper.as_ref().map(Sweeper::slot);
-                Ok(Taken::Http1(http1))
+                Ok(Taken::Http1(Box::new(http1)))
             }
             Protocol::Http2 => {
                 let (http2, driver) = start_http2(stream, place, generation).await?;

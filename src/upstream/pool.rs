@@ -62,15 +62,17 @@ pub(super) struct Shelf {
 
 #[derive(Debug, Default)]
 struct Connections {
-    http1: Vec<Http1>,
+    /// Boxed, since a connection goes through many hands between two requests.
+    #[expect(clippy::vec_box, reason = "the boxes are what is passed on")]
+    http1: Vec<Box<Http1>>,
     http2: Vec<Http2>,
-    waiters: VecDeque<oneshot::Sender<Http1>>,
+    waiters: VecDeque<oneshot::Sender<Box<Http1>>>,
 }
 
 /// A connection taken for one request.
 #[derive(Debug)]
 pub(super) enum Taken {
-    Http1(Http1),
+    Http1(Box<Http1>),
     Http2(Http2, StreamSlot),
 }
 
@@ -88,13 +90,13 @@ impl Pools {
     ///
     /// # Errors
     /// [`Failed`] when no answer came that can be passed on.
-    pub async fn send(
+    pub fn send(
         &self,
         upstream: &Arc<Upstream>,
         request: http::Request<Body>,
         options: SendOptions,
-    ) -> Result<Sent, Failed> {
-        self.of(upstream).send(request, options).await
+    ) -> impl Future<Output = Result<Sent, Failed>> + Send + use<> {
+        self.of(upstream).send(request, options)
     }
 
     /// This worker's pool for `upstream`; made when first asked for.
@@ -194,7 +196,7 @@ impl Pool {
     }
 
     /// Puts a connection back whose request and answer both ended as they should.
-    pub(super) fn put_back(&self, index: usize, mut http1: Http1) {
+    pub(super) fn put_back(&self, index: usize, mut http1: Box<Http1>) {
         http1.busy = false;
         if http1.sender.is_closed() || http1.generation != self.shared.endpoints[index].generation() {
             return;
@@ -222,7 +224,7 @@ impl Pool {
     }
 
     /// Asks to be given the next connection to this server that is put back.
-    pub(super) fn wait_for_returned(&self, index: usize) -> oneshot::Receiver<Http1> {
+    pub(super) fn wait_for_returned(&self, index: usize) -> oneshot::Receiver<Box<Http1>> {
         let (give, get) = oneshot::channel();
         let mut connections = self.shelves[index].lock();
         connections.waiters.retain(|waiter| !waiter.is_closed());

@@ -1,13 +1,14 @@
 //! One request and its answer: which server, which connection, how often. A request is tried again only when it is
 //! certain that nothing of it was sent, or when it may be sent twice without harm and not a byte of an answer came.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 
 use super::balance::Tried;
 use super::body::{Flight, Held, Lease, Upload, UpstreamBody};
@@ -42,19 +43,27 @@ pub struct Sent {
     pub attempts: u32,
 }
 
-/// What stays the same over the attempts of one request.
+/// One request on its way. It stays where it is over all attempts, and steps that do not wait are no futures: a
+/// request is some 300 bytes, and every future it were handed through would copy it more than once.
 struct Errand {
+    /// There unless hyper has it.
+    request: Option<Request<RequestBody>>,
     upload: Upload,
     upgrade: bool,
     /// It may be sent twice, and its head is all there is to send.
     repeatable: bool,
     limit: Duration,
+    tried: Tried,
+    /// Only a new connection will do.
+    fresh: bool,
+    attempts: u32,
+    last: Option<usize>,
 }
 
-/// An attempt without an answer; with the request, if another one may be made.
+/// An attempt without an answer; if another one may be made, the request is back in the errand.
 struct Miss {
     error: SendError,
-    again: Option<Box<(Request<RequestBody>, Again)>>,
+    again: Option<Again>,
 }
 
 /// Where another attempt may go.
@@ -72,76 +81,74 @@ impl From<SendError> for Miss {
     }
 }
 
-impl Miss {
-    fn again(error: SendError, request: Request<RequestBody>, again: Again) -> Self {
-        Self { error, again: Some(Box::new((request, again))) }
+impl Errand {
+    fn new(request: Request<Body>, options: SendOptions, response_header_timeout: Duration) -> Self {
+        let (parts, body) = request.into_parts();
+        let (body, watch) = RequestBody::new(body);
+        Self {
+            upload: Upload(watch),
+            upgrade: options.upgrade,
+            repeatable: body.is_end_stream() && head::is_idempotent(&parts.method) && !options.upgrade,
+            limit: options.response_header.unwrap_or(response_header_timeout),
+            request: Some(Request::from_parts(parts, body)),
+            tried: Tried::default(),
+            fresh: false,
+            attempts: 0,
+            last: None,
+        }
     }
 }
 
 impl Pool {
     /// Sends a request in origin form and waits for the head of its answer.
-    ///
-    /// # Errors
-    /// [`Failed`] when no answer came that can be passed on.
-    pub async fn send(self: &Arc<Self>, request: Request<Body>, options: SendOptions) -> Result<Sent, Failed> {
-        let mut watch = None;
-        let mut request = request.map(|body| {
-            let (body, watched) = RequestBody::new(body);
-            watch = watched;
-            body
-        });
-        let settings = &self.shared.settings;
-        let mut errand = Errand {
-            upload: Upload(watch),
-            upgrade: options.upgrade,
-            repeatable: request.body().is_end_stream() && head::is_idempotent(request.method()) && !options.upgrade,
-            limit: options.response_header.unwrap_or(settings.response_header_timeout),
-        };
-        let (mut tried, mut fresh, mut attempts, mut last) = (Tried::default(), false, 0, None);
+    pub(super) fn send(
+        self: Arc<Self>,
+        request: Request<Body>,
+        options: SendOptions,
+    ) -> impl Future<Output = Result<Sent, Failed>> + Send + use<> {
+        let mut errand = Errand::new(request, options, self.shared.settings.response_header_timeout);
+        async move { self.run(&mut errand).await }
+    }
+
+    async fn run(self: &Arc<Self>, errand: &mut Errand) -> Result<Sent, Failed> {
         let mut missed = SendError::Unhealthy;
         loop {
-            let Some(index) = self.balancer.pick(&self.shared.endpoints, tried, &self.clock) else {
-                return Err(self.failed(missed, last, attempts));
+            let Some(index) = self.balancer.pick(&self.shared.endpoints, errand.tried, &self.clock) else {
+                return Err(self.failed(missed, errand));
             };
-            attempts += 1;
-            last = Some(index);
-            let miss = match self.attempt(index, request, &mut errand, fresh).await {
+            errand.attempts += 1;
+            errand.last = Some(index);
+            let miss = match self.attempt(index, errand).await {
                 Ok(response) => {
                     let endpoint = Arc::clone(&self.shelves[index].label);
-                    return Ok(Sent { response, endpoint, attempts });
+                    return Ok(Sent { response, endpoint, attempts: errand.attempts });
                 }
                 Err(miss) => miss,
             };
             match miss.again {
-                Some(again) if attempts <= settings.retries => {
-                    request = again.0;
-                    match again.1 {
-                        Again::Elsewhere => tried.add(index),
-                        Again::Afresh => fresh = true,
+                Some(again) if errand.attempts <= self.shared.settings.retries => {
+                    match again {
+                        Again::Elsewhere => errand.tried.add(index),
+                        Again::Afresh => errand.fresh = true,
                     }
                     missed = miss.error;
                 }
-                _ => return Err(self.failed(miss.error, last, attempts)),
+                _ => return Err(self.failed(miss.error, errand)),
             }
         }
     }
 
-    fn failed(&self, error: SendError, last: Option<usize>, attempts: u32) -> Failed {
-        Failed { error, endpoint: last.map(|index| Arc::clone(&self.shelves[index].label)), attempts }
+    fn failed(&self, error: SendError, errand: &Errand) -> Failed {
+        let endpoint = errand.last.map(|index| Arc::clone(&self.shelves[index].label));
+        Failed { error, endpoint, attempts: errand.attempts }
     }
 
     /// One attempt at one server. Pooled connections that died unnoticed cost nothing but the look at them.
-    async fn attempt(
-        self: &Arc<Self>,
-        index: usize,
-        mut request: Request<RequestBody>,
-        errand: &mut Errand,
-        fresh: bool,
-    ) -> Result<Response<UpstreamBody>, Miss> {
+    async fn attempt(self: &Arc<Self>, index: usize, errand: &mut Errand) -> Result<Response<UpstreamBody>, Miss> {
         let flight = Flight::begin(self, index);
         let mut dead = 0;
         loop {
-            let pooled = if fresh || dead >= MOST_DEAD { None } else { self.take(index, errand.upgrade) };
+            let pooled = if errand.fresh || dead >= MOST_DEAD { None } else { self.take(index, errand.upgrade) };
             let was_pooled = pooled.is_some();
             let taken = match pooled {
                 Some(taken) => taken,
@@ -149,25 +156,34 @@ impl Pool {
                 None => match Box::pin(self.open(index, errand.upgrade)).await {
                     Ok(taken) => taken,
                     Err(error @ (SendError::Connect(_) | SendError::Timeout(_))) => {
-                        return Err(Miss::again(error, request, Again::Elsewhere));
+                        return Err(Miss { error, again: Some(Again::Elsewhere) });
                     }
                     Err(error) => return Err(error.into()),
                 },
             };
             let protocol = if matches!(taken, Taken::Http1(_)) { Protocol::Http1 } else { Protocol::Http2 };
+            let Some(mut request) = errand.request.take() else { return Err(SendError::Unhealthy.into()) };
             head::fit(&mut request, &self.shared.endpoints[index], protocol, &self.shared.settings.host)?;
             let exchanged = match taken {
-                Taken::Http1(http1) => exchange_http1(http1, request, errand).await,
+                Taken::Http1(mut http1) => {
+                    // Only a connection that had been idle may have been closed without fault just now.
+                    let repeatable = errand.repeatable && http1.reused;
+                    http1.begin(repeatable);
+                    let mut answer = pin!(http1.sender.try_send_request(request));
+                    let watch = errand.upload.0.as_deref();
+                    match in_time(errand.limit, watch, http1.slot.as_ref(), answer.as_mut()).await {
+                        Some(Ok(response)) => answered(response, http1, errand),
+                        Some(Err(error)) => Err(unanswered(error, &http1, repeatable, errand)),
+                        None => Err(Missed::Failed(SendError::Timeout(TimeoutKind::ResponseHeader))),
+                    }
+                }
                 Taken::Http2(http2, slot) => Box::pin(exchange_http2(http2, slot, request, errand)).await,
             };
             match exchanged {
                 Ok((response, held)) => return Ok(self.deliver(response, held, flight, errand)),
-                Err(Missed::Unsent(_, back)) if was_pooled => {
-                    dead += 1;
-                    request = *back;
-                }
-                Err(Missed::Unsent(error, back) | Missed::Lost(error, back)) => {
-                    return Err(Miss::again(error, *back, Again::Afresh));
+                Err(Missed::Unsent(_)) if was_pooled => dead += 1,
+                Err(Missed::Unsent(error) | Missed::Lost(error)) => {
+                    return Err(Miss { error, again: Some(Again::Afresh) });
                 }
                 Err(Missed::Failed(error)) => return Err(error.into()),
             }
@@ -186,46 +202,50 @@ impl Pool {
     }
 }
 
+/// What came of a connection. Except after the last one, the request is back in the errand.
 enum Missed {
     /// hyper gave the request back: not a byte of it was written.
-    Unsent(SendError, Box<Request<RequestBody>>),
+    Unsent(SendError),
     /// It was written, no byte came back, and sending it again does no harm.
-    Lost(SendError, Box<Request<RequestBody>>),
+    Lost(SendError),
     Failed(SendError),
 }
 
-async fn exchange_http1(
-    mut http1: Http1,
-    request: Request<RequestBody>,
+fn answered(
+    response: Response<Incoming>,
+    mut http1: Box<Http1>,
     errand: &Errand,
 ) -> Result<(Response<Incoming>, Held), Missed> {
-    // Only a connection that had been idle may have been closed without fault just now.
-    let repeatable = errand.repeatable && http1.reused;
-    http1.begin(repeatable);
-    let answer = http1.sender.try_send_request(request);
-    match in_time(errand, http1.slot.as_ref(), answer).await? {
-        Ok(response) => {
-            http1.line.head_came();
-            head::judge(&response, errand.upgrade).map_err(Missed::Failed)?;
-            let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            // The socket goes on as a tunnel; what is left here is no part of it.
-            http1.busy = !switching;
-            // After HTTP/1.0 hyper would talk that itself, which has no chunked bodies. After an upgrade that was
-            // refused the server may still not expect a request.
-            let last = response.version() != Version::HTTP_11 || errand.upgrade;
-            Ok((response, if last { Held::Last(http1) } else { Held::Http1(http1) }))
+    http1.line.head_came();
+    head::judge(&response, errand.upgrade).map_err(Missed::Failed)?;
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    // The socket goes on as a tunnel; what is left here is no part of it.
+    http1.busy = !switching;
+    // After HTTP/1.0 hyper would talk that itself, which has no chunked bodies. After an upgrade that was
+    // refused the server may still not expect a request.
+    let last = response.version() != Version::HTTP_11 || errand.upgrade;
+    Ok((response, if last { Held::Last(http1) } else { Held::Http1(http1) }))
+}
+
+#[cold]
+fn unanswered(
+    mut error: TrySendError<Request<RequestBody>>,
+    http1: &Http1,
+    repeatable: bool,
+    errand: &mut Errand,
+) -> Missed {
+    if let Some(request) = error.take_message() {
+        errand.request = Some(request);
+        return Missed::Unsent(broken(error.into_error()));
+    }
+    let error = blame(error.into_error(), errand);
+    let lost = if repeatable { http1.line.take_lost_head() } else { None };
+    match lost.and_then(|head| head::read_back(&head)) {
+        Some(request) => {
+            errand.request = Some(request);
+            Missed::Lost(error)
         }
-        Err(mut error) => {
-            if let Some(request) = error.take_message() {
-                return Err(Missed::Unsent(broken(error.into_error()), Box::new(request)));
-            }
-            let error = blame(error.into_error(), errand);
-            let lost = if repeatable { http1.line.take_lost_head() } else { None };
-            match lost.and_then(|head| head::read_back(&head)) {
-                Some(request) => Err(Missed::Lost(error, Box::new(request))),
-                None => Err(Missed::Failed(error)),
-            }
-        }
+        None => Missed::Failed(error),
     }
 }
 
@@ -233,25 +253,30 @@ async fn exchange_http2(
     mut http2: Http2,
     slot: StreamSlot,
     request: Request<RequestBody>,
-    errand: &Errand,
+    errand: &mut Errand,
 ) -> Result<(Response<Incoming>, Held), Missed> {
     let copy = errand.repeatable.then(|| copy_of(&request));
-    let answer = http2.sender.try_send_request(request);
-    match in_time(errand, None, answer).await? {
-        Ok(response) => {
+    let answer = pin!(http2.sender.try_send_request(request));
+    match in_time(errand.limit, errand.upload.0.as_deref(), None, answer).await {
+        Some(Ok(response)) => {
             head::judge(&response, false).map_err(Missed::Failed)?;
             Ok((response, Held::Http2(slot)))
         }
-        Err(mut error) => {
+        Some(Err(mut error)) => {
             if let Some(request) = error.take_message() {
-                return Err(Missed::Unsent(broken(error.into_error()), Box::new(request)));
+                errand.request = Some(request);
+                return Err(Missed::Unsent(broken(error.into_error())));
             }
             let error = blame(error.into_error(), errand);
             match copy {
-                Some(request) if matches!(error, SendError::Reset(_)) => Err(Missed::Lost(error, Box::new(request))),
+                Some(request) if matches!(error, SendError::Reset(_)) => {
+                    errand.request = Some(request);
+                    Err(Missed::Lost(error))
+                }
                 _ => Err(Missed::Failed(error)),
             }
         }
+        None => Err(Missed::Failed(SendError::Timeout(TimeoutKind::ResponseHeader))),
     }
 }
 
@@ -265,23 +290,27 @@ fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
 
 /// Waits for the head of an answer. The limit runs from the end of the request: a client that takes its time over a
 /// large body is not the upstream's slowness, but an upstream that stops reading it is.
-async fn in_time<T>(errand: &Errand, slot: Option<&Slot>, answer: impl Future<Output = T>) -> Result<T, Missed> {
-    let watch = errand.upload.0.as_deref();
-    let mut answer = pin!(answer);
+/// `None` when the limit has passed.
+async fn in_time<F: Future>(
+    limit: Duration,
+    watch: Option<&Watch>,
+    slot: Option<&Slot>,
+    mut answer: Pin<&mut F>,
+) -> Option<F::Output> {
     loop {
         let before = watch.map(|watch| (watch.is_complete(), watch.frames()));
         let answered = match slot {
-            Some(slot) => slot.within(errand.limit, answer.as_mut()).await.ok(),
-            None => within(errand.limit, answer.as_mut()).await,
+            Some(slot) => slot.within(limit, answer.as_mut()).await.ok(),
+            None => within(limit, answer.as_mut()).await,
         };
-        if let Some(answered) = answered {
-            return Ok(answered);
+        if answered.is_some() {
+            return answered;
         }
         let moving = |watch: &Watch, (complete, frames): (bool, u64)| {
             !complete && (watch.waits_for_client() || watch.frames() != frames)
         };
         if !watch.zip(before).is_some_and(|(watch, before)| moving(watch, before)) {
-            return Err(Missed::Failed(SendError::Timeout(TimeoutKind::ResponseHeader)));
+            return None;
         }
     }
 }

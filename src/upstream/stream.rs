@@ -174,6 +174,10 @@ impl<T: Unpin> AsyncWrite for Tap<T> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = parts {
+            // A head without a body: sending one piece is less work than a list of one.
+            return self.poll_write(cx, only);
+        }
         let this = self.get_mut();
         this.heed_write(parts.iter().map(|part| &**part))?;
         let written = ready!(match &mut this.stream {
