@@ -1,7 +1,11 @@
 //! Who is listening to a refusal: the answer's form depends on it, never the decision.
 
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// Who will read Postern's own answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub enum Audience {
 impl Audience {
     /// From the request: `Sec-Fetch-*` first, then `Accept`, then `X-Requested-With`.
     pub fn of(method: &Method, headers: &HeaderMap) -> Self {
-        if starts_with(headers, CONTENT_TYPE.as_str(), "application/grpc") {
+        if headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
             return Self::Grpc;
         }
         if (method == Method::GET || method == Method::HEAD || method == Method::POST) && is_navigation(headers) {
@@ -29,22 +33,19 @@ impl Audience {
 }
 
 fn is_navigation(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-mode") {
-        Some(mode) => mode == "navigate" && headers.get("sec-fetch-dest").is_none_or(|dest| dest == "document"),
-        None => {
-            let accepts_html = headers
-                .get_all(ACCEPT)
-                .iter()
-                .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
-            accepts_html && !headers.contains_key("x-requested-with")
-        }
+    match headers.get(SEC_FETCH_MODE) {
+        Some(mode) => mode == "navigate" && headers.get(SEC_FETCH_DEST).is_none_or(|dest| dest == "document"),
+        None => accepts_html(headers) && !headers.contains_key(X_REQUESTED_WITH),
     }
 }
 
-fn starts_with(headers: &HeaderMap, name: &str, prefix: &str) -> bool {
-    headers
-        .get(name)
-        .is_some_and(|value| value.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())))
+fn accepts_html(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")))
+}
+
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    content_type.as_bytes().get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub async fn send(
     }
 }
 
-fn watched(connection: &Connection, route: &Route, exchange: &Exchange, view: &View, body: Body) -> Body {
+fn watched(connection: &Connection, route: &Route, exchange: &mut Exchange, view: &View, body: Body) -> Body {
     if matches!(body, Body::Empty) {
         return body;
     }

@@ -12,6 +12,7 @@ mod refusal;
 mod request_body;
 mod respond;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -71,10 +72,12 @@ pub struct Connection {
     /// `redirect_to_https`: every request is sent to the same address by https.
     pub redirect_to_https: bool,
     pub requests: AtomicU64,
+    /// What upstreams were told of it last.
+    pub told: outbound::Told,
 }
 
 /// Serves one request. Never fails: whatever goes wrong is an answer.
-pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<Answer> {
+pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
     let number = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (parts, incoming) = request.into_parts();
     let mut exchange = Exchange::open(&connection, &parts);
@@ -89,10 +92,10 @@ pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> 
             }
         }
     };
-    match walked {
+    Ok(match walked {
         Ok(response) => exchange.close(response),
         Err(refusal) => exchange.refuse(&refusal),
-    }
+    })
 }
 
 async fn walk(
@@ -130,7 +133,7 @@ async fn walk(
     let requirement = if preflight { &public } else { &route.requirement };
     let permit = requirement.admit(known, exchange.facts(), &arrival, &parameters)?;
     let asked_upgrade = arrival.upgrade.take();
-    let outgoing = outbound::dress(&route.dress, permit, arrival, exchange.facts())?;
+    let outgoing = outbound::dress(&route.dress, permit, arrival, exchange.facts(), &connection.told)?;
     forward::send(connection, route, exchange, outgoing, asked_upgrade.zip(upgrade)).await
 }
 
@@ -207,8 +210,8 @@ fn facts(connection: &Connection, parts: &Parts) -> Facts {
     let now = view.shared.clock.now();
     let given = way.trusted_peer.then(|| parts.headers.get(REQUEST_ID)).flatten().filter(|id| is_request_id(id));
     let request_id = match given {
-        Some(id) => facts::RequestId::Given(id.clone()),
-        None => facts::RequestId::Ours(
+        Some(id) => facts::RequestId::given(id.clone()),
+        None => facts::RequestId::ours(
             view.request_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next(now),
         ),
     };

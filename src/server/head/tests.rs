@@ -107,3 +107,14 @@ fn only_a_plain_websocket_get_is_an_upgrade() {
     assert!(!complete(&format!("GET / HTTP/1.1\r\n{fields}Content-Length: 4\r\n\r\n")).upgrade);
     assert!(!complete("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n").upgrade);
 }
+
+#[test]
+fn every_byte_of_a_value_is_judged_wherever_it_stands() {
+    for byte in 0..=u8::MAX {
+        for at in [0, 31, 32, 40, 63, 64, 69] {
+            let mut value = [b'a'; 70];
+            value[at] = byte;
+            assert_eq!(is_field_value(&value), is(byte, FIELD), "{byte:#04x} at {at}");
+        }
+    }
+}
