@@ -1,11 +1,6 @@
 //! Who is listening to a refusal: the answer's form depends on it, never the decision.
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
-
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// Who will read Postern's own answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +16,11 @@ pub enum Audience {
 impl Audience {
     /// From the request: `Sec-Fetch-*` first, then `Accept`, then `X-Requested-With`.
     pub fn of(method: &Method, headers: &HeaderMap) -> Self {
-        if headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+        let hints = Hints::of(headers);
+        if hints.content_type.is_some_and(is_grpc) {
             return Self::Grpc;
         }
-        if (method == Method::GET || method == Method::HEAD || method == Method::POST) && is_navigation(headers) {
+        if (method == Method::GET || method == Method::HEAD || method == Method::POST) && hints.show_a_navigation() {
             Self::Browser
         } else {
             Self::Api
@@ -32,15 +28,38 @@ impl Audience {
     }
 }
 
-fn is_navigation(headers: &HeaderMap) -> bool {
-    match headers.get(SEC_FETCH_MODE) {
-        Some(mode) => mode == "navigate" && headers.get(SEC_FETCH_DEST).is_none_or(|dest| dest == "document"),
-        None => accepts_html(headers) && !headers.contains_key(X_REQUESTED_WITH),
-    }
+/// The fields that tell, found in one pass: each look-up by name costs more than passing over several fields.
+#[derive(Default)]
+struct Hints<'h> {
+    content_type: Option<&'h HeaderValue>,
+    fetch_mode: Option<&'h HeaderValue>,
+    fetch_dest: Option<&'h HeaderValue>,
+    accepts_html: bool,
+    by_script: bool,
 }
 
-fn accepts_html(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")))
+impl<'h> Hints<'h> {
+    fn of(headers: &'h HeaderMap) -> Self {
+        let mut hints = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "content-type" if hints.content_type.is_none() => hints.content_type = Some(value),
+                "sec-fetch-mode" if hints.fetch_mode.is_none() => hints.fetch_mode = Some(value),
+                "sec-fetch-dest" if hints.fetch_dest.is_none() => hints.fetch_dest = Some(value),
+                "accept" => hints.accepts_html |= value.to_str().is_ok_and(|accept| accept.contains("text/html")),
+                "x-requested-with" => hints.by_script = true,
+                _ => {}
+            }
+        }
+        hints
+    }
+
+    fn show_a_navigation(&self) -> bool {
+        match self.fetch_mode {
+            Some(mode) => mode == "navigate" && self.fetch_dest.is_none_or(|dest| dest == "document"),
+            None => self.accepts_html && !self.by_script,
+        }
+    }
 }
 
 fn is_grpc(content_type: &HeaderValue) -> bool {
