@@ -64,7 +64,10 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Pr
 fn b64token(bytes: &[u8]) -> Option<&str> {
     let start = bytes.iter().position(|byte| *byte != b' ')?;
     let token = bytes.get(start..)?;
-    let body = token.iter().position(|byte| !is_b64(*byte)).unwrap_or(token.len());
+    let whole = token.chunks_exact(32).take_while(|block| block.iter().fold(true, |all, byte| all & is_b64(*byte)));
+    let begun = whole.count() * 32;
+    let rest = token.get(begun..)?;
+    let body = begun + rest.iter().position(|byte| !is_b64(*byte)).unwrap_or(rest.len());
     let padding = token.get(body..)?;
     if body == 0 || padding.iter().any(|byte| *byte != b'=') {
         return None;
@@ -73,7 +76,15 @@ fn b64token(bytes: &[u8]) -> Option<&str> {
 }
 
 const fn is_b64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+    // Without branches, so that the compiler judges many bytes at once.
+    ((byte | 0x20).wrapping_sub(b'a') < 26)
+        | (byte.wrapping_sub(b'0') < 10)
+        | (byte == b'-')
+        | (byte == b'.')
+        | (byte == b'_')
+        | (byte == b'~')
+        | (byte == b'+')
+        | (byte == b'/')
 }
 
 /// RFC 9110 section 5.6.2.

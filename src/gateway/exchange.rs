@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::header::{CONNECTION, HeaderValue, USER_AGENT};
+use http::header::{CONNECTION, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, Version};
@@ -23,6 +23,8 @@ use crate::wire::Facts;
 /// nginx's word for a client that went away before its answer; never sent.
 const CLIENT_GONE: u16 = 499;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// See the module.
 pub struct Exchange {
     connection: Arc<Connection>,
@@ -40,7 +42,8 @@ pub struct Exchange {
     reason: Option<Reason>,
     status: u16,
     upstream: Upstream,
-    received: Arc<AtomicU64>,
+    /// `None` while there is no body to count.
+    received: Option<Arc<AtomicU64>>,
     sent: u64,
     finished: bool,
 }
@@ -71,7 +74,7 @@ impl Exchange {
             target: parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
             version: parts.version,
             user_agent: parts.headers.get(USER_AGENT).cloned(),
-            traceparent: parts.headers.get("traceparent").cloned(),
+            traceparent: parts.headers.get(TRACEPARENT).cloned(),
         });
         Box::new(Self {
             facts: super::facts(connection, parts),
@@ -92,7 +95,7 @@ impl Exchange {
             reason: None,
             status: 0,
             upstream: Upstream::default(),
-            received: Arc::default(),
+            received: None,
             sent: 0,
             finished: false,
         })
@@ -103,8 +106,8 @@ impl Exchange {
     }
 
     /// Counts the client's body as it passes.
-    pub fn received(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.received)
+    pub fn received(&mut self) -> Arc<AtomicU64> {
+        Arc::clone(self.received.get_or_insert_default())
     }
 
     pub fn on_route(&mut self, route: &Route) {
@@ -235,7 +238,7 @@ impl Exchange {
             client_address: self.facts.client_address,
             upstream: self.upstream.endpoint.as_deref(),
             attempts: self.upstream.attempts,
-            bytes_in: self.received.load(Ordering::Relaxed),
+            bytes_in: self.received.as_ref().map_or(0, |received| received.load(Ordering::Relaxed)),
             bytes_out: self.sent,
             total_micros: observation.total_micros,
             upstream_micros: observation.upstream_micros,

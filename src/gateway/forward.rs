@@ -58,7 +58,7 @@ pub async fn send(
     }
 }
 
-fn watched(connection: &Connection, route: &Route, exchange: &Exchange, view: &View, body: Body) -> Body {
+fn watched(connection: &Connection, route: &Route, exchange: &mut Exchange, view: &View, body: Body) -> Body {
     Body::boxed(RequestBody {
         inner: body,
         limit: view.plan.limits.body,

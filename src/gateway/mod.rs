@@ -12,6 +12,7 @@ mod refusal;
 mod request_body;
 mod respond;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -71,10 +72,12 @@ pub struct Connection {
     /// `redirect_to_https`: every request is sent to the same address by https.
     pub redirect_to_https: bool,
     pub requests: AtomicU64,
+    /// What upstreams were told of it last.
+    pub told: outbound::Told,
 }
 
 /// Serves one request. Never fails: whatever goes wrong is an answer.
-pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<Answer> {
+pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
     let number = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (parts, incoming) = request.into_parts();
     let is_old = parts.version == http::Version::HTTP_10;
@@ -98,7 +101,7 @@ pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> 
         // HTTP/1.0 has no chunks: only the end of the connection tells where such a body ends, so it can't be kept.
         response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
-    response
+    Ok(response)
 }
 
 async fn walk(
@@ -136,7 +139,7 @@ async fn walk(
     let requirement = if preflight { &public } else { &route.requirement };
     let permit = requirement.admit(known, exchange.facts(), &arrival, &parameters)?;
     let asked_upgrade = arrival.upgrade.take();
-    let outgoing = outbound::dress(&route.dress, permit, arrival, exchange.facts())?;
+    let outgoing = outbound::dress(&route.dress, permit, arrival, exchange.facts(), &connection.told)?;
     forward::send(connection, route, exchange, outgoing, asked_upgrade.zip(upgrade)).await
 }
 
@@ -214,9 +217,9 @@ fn facts(connection: &Connection, parts: &Parts) -> Facts {
     let now = view.shared.clock.now();
     let given = way.trusted_peer.then(|| parts.headers.get(REQUEST_ID)).flatten().filter(|id| is_request_id(id));
     let request_id = match given {
-        Some(id) => facts::RequestId::Given(id.clone()),
+        Some(id) => facts::RequestId::given(id.clone()),
         None => {
-            facts::RequestId::Ours(view.request_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next(now))
+            facts::RequestId::ours(view.request_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next(now))
         }
     };
     Facts {

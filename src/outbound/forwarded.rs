@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
 
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 
@@ -13,22 +14,69 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-pub(super) fn set(headers: &mut HeaderMap, facts: &Facts, host: Option<&HeaderValue>) {
+/// What was told last, kept for each connection: nearly all its requests come from the same peer and name the same
+/// host. It is an answer to just these questions, so it holds whoever asks.
+#[derive(Debug, Default)]
+pub struct Told(Mutex<Option<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    peer: Option<IpAddr>,
+    scheme: Scheme,
+    host: Option<HeaderValue>,
+    fields: Fields,
+}
+
+/// The fields that have to be written; the others are copies.
+#[derive(Clone, Debug)]
+struct Fields {
+    x_forwarded_for: Option<HeaderValue>,
+    forwarded: Option<HeaderValue>,
+}
+
+impl Told {
+    fn fields(&self, peer: Option<IpAddr>, scheme: Scheme, host: Option<&HeaderValue>) -> Fields {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(kept) if kept.peer == peer && kept.scheme == scheme && kept.host.as_ref() == host => {
+                kept.fields.clone()
+            }
+            _ => {
+                let fields = Fields::write(None, peer, scheme, host);
+                // A copy of its own: the request's would hold on to the buffer that its head was read into.
+                let host = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok());
+                *kept = Some(Kept { peer, scheme, host, fields: fields.clone() });
+                fields
+            }
+        }
+    }
+}
+
+impl Fields {
+    fn write(chain: Option<&str>, peer: Option<IpAddr>, scheme: Scheme, host: Option<&HeaderValue>) -> Self {
+        Self { x_forwarded_for: x_forwarded_for(chain, peer), forwarded: forwarded(chain, peer, scheme, host) }
+    }
+}
+
+pub(super) fn set(headers: &mut HeaderMap, facts: &Facts, host: Option<&HeaderValue>, told: &Told) {
     let host = facts.forwarded_host.as_ref().or(host);
-    let chain = facts.forwarded_for.as_deref();
     let peer = facts.peer.map(|peer| peer.ip().to_canonical());
+    let fields = match facts.forwarded_for.as_deref() {
+        None => told.fields(peer, facts.scheme, host),
+        chain => Fields::write(chain, peer, facts.scheme, host),
+    };
     let proto = match facts.scheme {
         Scheme::Http => HeaderValue::from_static("http"),
         Scheme::Https => HeaderValue::from_static("https"),
     };
-    if let Some(value) = x_forwarded_for(chain, peer) {
+    if let Some(value) = fields.x_forwarded_for {
         headers.insert(X_FORWARDED_FOR, value);
     }
     headers.insert(X_FORWARDED_PROTO, proto);
     if let Some(host) = host {
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
-    if let Some(value) = forwarded(chain, peer, facts.scheme, host) {
+    if let Some(value) = fields.forwarded {
         headers.insert(FORWARDED, value);
     }
 }

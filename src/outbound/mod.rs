@@ -18,6 +18,7 @@ use crate::policy::Permit;
 use crate::wire::path::PathError;
 use crate::wire::{Arrival, Body, Facts};
 
+pub use forwarded::Told;
 use headers::IdentityFields;
 use path::PathRule;
 
@@ -118,11 +119,17 @@ impl Outgoing {
     }
 }
 
-/// Dresses a permitted request for its upstream.
+/// Dresses a permitted request for its upstream. `told` is the connection's.
 ///
 /// # Errors
 /// [`OutboundError`] when the path, once rewritten, has more than one reading.
-pub fn dress(dress: &Dress, permit: Permit, arrival: Arrival, facts: &Facts) -> Result<Outgoing, OutboundError> {
+pub fn dress(
+    dress: &Dress,
+    permit: Permit,
+    arrival: Arrival,
+    facts: &Facts,
+    told: &Told,
+) -> Result<Outgoing, OutboundError> {
     let Arrival { method, path, host, headers, body, .. } = arrival;
     let path = dress.path.apply(path)?;
     let mut request = Request::new(body);
@@ -136,10 +143,12 @@ pub fn dress(dress: &Dress, permit: Permit, arrival: Arrival, facts: &Facts) -> 
     }
     // Over HTTP/2 it was `:authority`.
     let host = host.map(|host| host.written);
-    if let Some(host) = &host {
+    if let Some(host) = &host
+        && headers.get(HOST) != Some(host)
+    {
         headers.insert(HOST, host.clone());
     }
-    forwarded::set(headers, facts, host.as_ref());
+    forwarded::set(headers, facts, host.as_ref(), told);
     headers.insert(X_REQUEST_ID, facts.request_id.to_header());
     let known = permit.into_known();
     if let Known::Caller(caller) = &known {

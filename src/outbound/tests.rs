@@ -19,7 +19,7 @@ fn settings(fields: &[(&str, &str)]) -> DressSettings {
 /// The request as the upstream sees it, after `settings` and for `who`.
 fn sent(settings: DressSettings, who: Known, arrival: Arrival, facts: &Facts) -> Request<Body> {
     let permit = Requirement::public().admit(who, facts, &arrival, &[]).unwrap();
-    dress(&Dress::new(settings).unwrap(), permit, arrival, facts).unwrap().into_request()
+    dress(&Dress::new(settings).unwrap(), permit, arrival, facts, &Told::default()).unwrap().into_request()
 }
 
 fn field<'r>(request: &'r Request<Body>, name: &str) -> Option<&'r str> {
@@ -106,6 +106,30 @@ fn the_way_is_told_from_facts() {
     assert_eq!(field(&request, "forwarded"), Some("for=192.0.2.7;proto=http;host=\"API.example.com:8080\""));
     assert_eq!(field(&request, "x-request-id"), Some("one"));
     assert_eq!(field(&request, "host"), Some("API.example.com:8080"));
+}
+
+#[test]
+fn what_was_told_before_is_told_again_only_of_the_same_way() {
+    let told = Told::default();
+    let forwarded = |facts: &Facts, host: &'static str| {
+        let mut headers = HeaderMap::new();
+        forwarded::set(&mut headers, facts, Some(&HeaderValue::from_static(host)), &told);
+        let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        (value("x-forwarded-for"), value("forwarded"))
+    };
+    let seen = |address: &str, way: &str| (Some(address.to_owned()), Some(way.to_owned()));
+    let another = Facts { peer: Some("192.0.2.8:1".parse().unwrap()), ..facts() };
+    let secure = Facts { scheme: Scheme::Https, ..facts() };
+    let chained = Facts { forwarded_for: Some("203.0.113.9".into()), ..facts() };
+    for _ in 0..2 {
+        assert_eq!(forwarded(&facts(), "a"), seen("192.0.2.7", "for=192.0.2.7;proto=http;host=a"));
+        assert_eq!(forwarded(&facts(), "a"), seen("192.0.2.7", "for=192.0.2.7;proto=http;host=a"));
+        assert_eq!(forwarded(&facts(), "b"), seen("192.0.2.7", "for=192.0.2.7;proto=http;host=b"));
+        assert_eq!(forwarded(&another, "b"), seen("192.0.2.8", "for=192.0.2.8;proto=http;host=b"));
+        assert_eq!(forwarded(&secure, "b"), seen("192.0.2.7", "for=192.0.2.7;proto=https;host=b"));
+        let chain = "for=203.0.113.9, for=192.0.2.7;proto=http;host=b";
+        assert_eq!(forwarded(&chained, "b"), seen("203.0.113.9, 192.0.2.7", chain));
+    }
 }
 
 #[test]

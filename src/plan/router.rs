@@ -201,7 +201,8 @@ impl<T> Node<T> {
             let leaves = if self.here.is_empty() { &self.rest } else { &self.here };
             return (!leaves.is_empty()).then_some(leaves);
         };
-        let (segment, next) = match below.split_once('/') {
+        let slash = memchr::memchr(b'/', below.as_bytes());
+        let (segment, next) = match slash.and_then(|at| Some((below.get(..at)?, below.get(at + 1..)?))) {
             Some((segment, next)) => (segment, Some(next)),
             None => (below, None),
         };

@@ -40,7 +40,7 @@ pub(crate) fn facts() -> Facts {
         trusted_peer: false,
         forwarded_for: None,
         forwarded_host: None,
-        request_id: RequestId::Given(HeaderValue::from_static("one")),
+        request_id: RequestId::given(HeaderValue::from_static("one")),
     }
 }
 

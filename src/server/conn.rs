@@ -34,6 +34,9 @@ pub struct ConnectionRules {
     pub h2_streams: u32,
 }
 
+/// For so many fields hyper has room on the stack; told of another number, it allocates it for each request.
+const AT_HAND: usize = 100;
+
 /// A handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -67,7 +70,7 @@ pub async fn serve_tcp(
             facts,
             slot,
             view,
-            rules.timeouts.idle,
+            rules,
         )
         .await;
     }
@@ -98,7 +101,7 @@ async fn serve_cleartext(mut stream: Stream, facts: Facts, view: Arc<View>, rule
             facts,
             slot,
             view,
-            rules.timeouts.idle,
+            rules,
         )
         .await;
     }
@@ -135,20 +138,29 @@ fn connection(
     watch: Option<Arc<crate::wire::watch::Watch>>,
 ) -> Arc<Connection> {
     let Facts { peer, scheme, redirect } = facts;
-    Arc::new(Connection { view, peer, scheme, watch, slot, redirect_to_https: redirect, requests: AtomicU64::new(0) })
+    Arc::new(Connection {
+        view,
+        peer,
+        scheme,
+        watch,
+        slot,
+        redirect_to_https: redirect,
+        requests: AtomicU64::new(0),
+        told: Default::default(),
+    })
 }
 
-async fn serve_http1(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: Arc<View>, idle: Duration) {
+async fn serve_http1(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: Arc<View>, rules: ConnectionRules) {
     let watch = guard.watch();
     let connection = connection(facts, Arc::new(view.sweeper.slot()), view, Some(Arc::clone(&watch)));
     let service = Service(connection);
-    let served = http1::Builder::new()
-        .keep_alive(true)
-        // The watch below has its own limits; hyper's would cost a timer of the runtime for each request.
-        .header_read_timeout(None)
-        .max_headers(256)
-        .serve_connection(TokioIo::new(guard), service)
-        .with_upgrades();
+    let mut builder = http1::Builder::new();
+    // The watch below has its own limits; hyper's would cost a timer of the runtime for each request.
+    builder.keep_alive(true).header_read_timeout(None);
+    if rules.head.fields > AT_HAND {
+        builder.max_headers(rules.head.fields);
+    }
+    let served = builder.serve_connection(TokioIo::new(guard), service).with_upgrades();
     let mut served = std::pin::pin!(served);
     let mut draining = false;
     std::future::poll_fn(|cx| {
@@ -160,7 +172,7 @@ async fn serve_http1(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: 
         let polled = served.as_mut().poll(cx).map(|_| ());
         // hyper does not read again once an answer is out, so the guard does not learn that the connection is idle.
         if polled.is_pending() && !watch.in_flight() && !slot.is_armed() {
-            slot.arm(idle);
+            slot.arm(rules.timeouts.idle);
         }
         polled
     })
@@ -207,7 +219,6 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let connection = Arc::clone(&self.0);
-        Box::pin(async move { Ok(gateway::handle(connection, request).await) })
+        Box::pin(gateway::handle(Arc::clone(&self.0), request))
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunked::Chunked;
@@ -29,6 +30,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A client that ends its side may still read: requests that came whole are answered if that takes no longer. Beyond it
 /// the client is taken for gone, so that what it asked for is given up upstream too.
 const HALF_CLOSED: Duration = Duration::from_millis(300);
+/// So many bytes are put together rather than handed to the kernel in pieces: that costs it more than copying them.
+const GATHERED: usize = 4096;
 
 /// Time limits of the read side; zero = none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,7 +427,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let stream = Pin::new(&mut self.stream);
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() > GATHERED {
+            return stream.poll_write_vectored(cx, slices);
+        }
+        let mut gathered: SmallVec<[u8; GATHERED]> = SmallVec::new();
+        for slice in slices {
+            gathered.extend_from_slice(slice);
+        }
+        stream.poll_write(cx, &gathered)
     }
 
     fn is_write_vectored(&self) -> bool {

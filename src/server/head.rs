@@ -173,7 +173,7 @@ impl Fields {
         if name.is_empty() || !name.iter().all(|byte| is(*byte, TOKEN)) {
             return Err(Violation::Malformed);
         }
-        if !value.iter().all(|byte| is(*byte, FIELD)) {
+        if !is_field_value(value) {
             return Err(Violation::Malformed);
         }
         match name.len() {
@@ -280,6 +280,14 @@ const CLASS: [u8; 256] = {
 
 pub(super) fn is(byte: u8, class: u8) -> bool {
     CLASS[byte as usize] & class != 0
+}
+
+/// Whether all bytes are of the class [`FIELD`]. Values are the bulk of a head, so they are judged many bytes at once.
+fn is_field_value(value: &[u8]) -> bool {
+    let mut blocks = value.chunks_exact(32);
+    let unfit = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
+    blocks.all(|block| !block.iter().fold(false, |any, byte| any | unfit(*byte)))
+        && blocks.remainder().iter().all(|byte| is(*byte, FIELD))
 }
 
 pub(super) fn is_token_byte(byte: u8) -> bool {

@@ -37,30 +37,38 @@ impl Arrival {
 pub struct Host {
     /// As sent, port included; what `host: preserve` forwards.
     pub written: HeaderValue,
-    /// Lower-case, without port and trailing dot; `None` when `written` is just that.
-    name: Option<Box<str>>,
+    /// How much of `written` is the name, without port and trailing dot.
+    length: usize,
+    /// The name in lower case, where it is not written so.
+    lower: Option<Box<str>>,
 }
 
 impl Host {
     /// Lower-case, without port and trailing dot.
     pub fn name(&self) -> &str {
-        match &self.name {
+        match &self.lower {
             Some(name) => name,
-            None => self.written.to_str().unwrap_or_default(),
+            None => {
+                let written = self.written.as_bytes().get(..self.length).unwrap_or_default();
+                std::str::from_utf8(written).unwrap_or_default()
+            }
         }
     }
 
     /// Parses `uri-host [":" port]` (RFC 9110 section 7.2) more strictly than RFC 3986: letters, digits, `-`, `_`,
     /// `.`, or an IPv6 address in brackets.
     pub fn parse(written: &HeaderValue) -> Option<Self> {
-        let text = written.to_str().ok()?;
+        let text = std::str::from_utf8(written.as_bytes()).ok()?;
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (inside, after) = rest.split_once(']')?;
                 inside.parse::<std::net::Ipv6Addr>().ok()?;
                 (text.get(..inside.len() + 2)?, after.strip_prefix(':').or(after.is_empty().then_some(""))?)
             }
-            None => text.split_once(':').unwrap_or((text, "")),
+            None => match text.bytes().position(|byte| byte == b':') {
+                Some(colon) => (text.get(..colon)?, text.get(colon + 1..)?),
+                None => (text, ""),
+            },
         };
         if port.len() > 5
             || !port.bytes().all(|byte| byte.is_ascii_digit())
@@ -72,17 +80,20 @@ impl Host {
             return None;
         }
         let bare = name.strip_suffix('.').unwrap_or(name);
-        let same = bare.len() == text.len() && !bare.bytes().any(|byte| byte.is_ascii_uppercase());
-        Some(Self { written: written.clone(), name: (!same).then(|| bare.to_ascii_lowercase().into()) })
+        let lower = bare.bytes().any(|byte| byte.is_ascii_uppercase()).then(|| bare.to_ascii_lowercase().into());
+        Some(Self { written: written.clone(), length: bare.len(), lower })
     }
 }
 
 fn is_reg_name(name: &str) -> bool {
-    name.len() <= 255
-        && !name.starts_with('.')
-        && !name.contains("..")
-        && !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    // A name that begins with a dot, or has two in a row, has an empty label.
+    let mut after_dot = true;
+    (1..=255).contains(&name.len())
+        && name.bytes().all(|byte| {
+            let good = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'.' && !after_dot);
+            after_dot = byte == b'.';
+            good
+        })
 }
 
 /// Bounds that apply to every request, whatever its route. Bytes, counts.

@@ -42,31 +42,29 @@ pub struct Facts {
     pub request_id: RequestId,
 }
 
-/// A request id: a UUIDv7 of ours, or what a trusted proxy gave.
+/// A request id: a UUIDv7 of ours, or what a trusted proxy gave. Written once, and shared by the request, its answer
+/// and the log.
 #[derive(Clone, Debug)]
-pub enum RequestId {
-    Ours(Uuid),
-    Given(HeaderValue),
-}
+pub struct RequestId(HeaderValue);
 
 impl RequestId {
+    pub fn ours(id: Uuid) -> Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = id.hyphenated().encode_lower(&mut text);
+        Self(HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-")))
+    }
+
+    pub const fn given(value: HeaderValue) -> Self {
+        Self(value)
+    }
+
     pub fn to_header(&self) -> HeaderValue {
-        match self {
-            Self::Ours(id) => {
-                let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-                let text = id.hyphenated().encode_lower(&mut text);
-                HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
-            }
-            Self::Given(value) => value.clone(),
-        }
+        self.0.clone()
     }
 }
 
 impl std::fmt::Display for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ours(id) => write!(f, "{}", id.hyphenated()),
-            Self::Given(value) => f.write_str(value.to_str().unwrap_or("-")),
-        }
+        f.write_str(self.0.to_str().unwrap_or("-"))
     }
 }

@@ -30,14 +30,12 @@ const PROTECTED: [&str; 10] = [
 /// Removes hop-by-hop fields, those that `Connection` names, owned names in any spelling, and look-alikes of framing
 /// fields, from a request.
 pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Cleaned {
-    let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
+    let mut gone: SmallVec<[HeaderName; 4]> = SmallVec::new();
     let mut connection = false;
     for name in headers.keys() {
         let text = name.as_str();
-        if name == CONNECTION {
-            connection = true;
-        }
         if is_hop_by_hop(text) || is_expect(text) || owned.owns(text) || resembles_framing(text) {
+            connection |= name == CONNECTION;
             gone.push(name.clone());
         }
     }
@@ -49,7 +47,7 @@ pub fn clean_request(headers: &mut HeaderMap, owned: &OwnedNames) -> Cleaned {
         }
         gone.extend(named);
     }
-    for name in gone {
+    for name in &gone {
         headers.remove(name);
     }
     cleaned
@@ -67,20 +65,18 @@ pub fn clean_trailers(trailers: &mut HeaderMap, owned: &OwnedNames) {
 /// Removes hop-by-hop fields and those that `Connection` names from a response. `Trailer` stays: it announces what
 /// comes at the end of the body, and that is passed on.
 pub fn clean_response(headers: &mut HeaderMap) {
-    let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
+    let mut gone: SmallVec<[HeaderName; 4]> = SmallVec::new();
     let mut connection = false;
     for name in headers.keys() {
-        if name == CONNECTION {
-            connection = true;
-        }
         if is_hop_by_hop(name.as_str()) && name != TRAILER {
+            connection |= name == CONNECTION;
             gone.push(name.clone());
         }
     }
     if connection {
         gone.extend(named_by_connection(headers).0);
     }
-    for name in gone {
+    for name in &gone {
         headers.remove(name);
     }
 }
@@ -124,6 +120,10 @@ fn named_by_connection(headers: &HeaderMap) -> (SmallVec<[HeaderName; 4]>, bool)
     let mut named = SmallVec::new();
     let mut upgrade = false;
     for value in headers.get_all(CONNECTION) {
+        // What nearly all of them say.
+        if value == "keep-alive" || value == "close" {
+            continue;
+        }
         for token in value.as_bytes().split(|byte| *byte == b',') {
             let token = token.trim_ascii();
             if token.eq_ignore_ascii_case(b"upgrade") {

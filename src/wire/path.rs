@@ -44,8 +44,7 @@ impl NormalPath {
     /// # Errors
     /// [`PathError`] when the target has more than one plausible reading.
     pub fn of(target: &PathAndQuery) -> Result<Self, PathError> {
-        let text = target.as_str();
-        let (path, query) = split(text);
+        let (path, query) = split(target.as_str());
         check_query(query)?;
         if is_plain(path) {
             return Ok(Self { target: target.clone(), encoded_slash: false });
@@ -102,7 +101,7 @@ impl NormalPath {
 }
 
 fn split(text: &str) -> (&str, Option<&str>) {
-    match text.split_once('?') {
+    match memchr::memchr(b'?', text.as_bytes()).and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?))) {
         Some((path, query)) => (path, Some(query)),
         None => (text, None),
     }

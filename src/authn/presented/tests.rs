@@ -101,3 +101,20 @@ fn two_credentials_are_one_too_many() {
         assert!(shown(&[b"Bearer abc"], Some(query)).is_ok(), "{query}");
     }
 }
+
+#[test]
+fn every_byte_of_a_token_is_judged_wherever_it_stands() {
+    for byte in 0..=u8::MAX {
+        let fits = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        assert_eq!(is_b64(byte), fits, "{byte:#04x}");
+        for at in [1, 31, 32, 63, 64, 68] {
+            let mut token = [b'a'; 70];
+            token[at] = byte;
+            assert_eq!(b64token(&token).is_some(), fits, "{byte:#04x} at {at}");
+        }
+    }
+    for length in [1, 31, 32, 33, 64, 65] {
+        let token = "a".repeat(length) + "==";
+        assert_eq!(b64token(token.as_bytes()), Some(&*token));
+    }
+}

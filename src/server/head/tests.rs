@@ -121,3 +121,14 @@ fn what_is_as_large_as_it_may_be_passes_and_a_byte_more_does_not() {
     assert!(count(99).is_ok());
     assert_eq!(count(100), Err(Violation::HeaderTooLarge));
 }
+
+#[test]
+fn every_byte_of_a_value_is_judged_wherever_it_stands() {
+    for byte in 0..=u8::MAX {
+        for at in [0, 31, 32, 40, 63, 64, 69] {
+            let mut value = [b'a'; 70];
+            value[at] = byte;
+            assert_eq!(is_field_value(&value), is(byte, FIELD), "{byte:#04x} at {at}");
+        }
+    }
+}
