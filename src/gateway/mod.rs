@@ -98,8 +98,9 @@ pub async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> 
         Err(refusal) => exchange.refuse(&refusal),
     };
     if is_old && hyper::body::Body::size_hint(response.body()).exact().is_none() {
-        // HTTP/1.0 has no chunks: only the end of the connection tells where such a body ends, so it can't be kept.
-        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+        // HTTP/1.0 has no chunks: only the end of the connection tells where such a body ends. An answer of that version
+        // which does not ask to keep the connection makes hyper end it; otherwise it would say `keep-alive` first.
+        *response.version_mut() = http::Version::HTTP_10;
     }
     Ok(response)
 }
