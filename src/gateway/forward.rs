@@ -49,7 +49,7 @@ pub async fn send(
     match view.pools.send(&route.upstream, request, options).await {
         Ok(sent) => {
             exchange.on_upstream_end(Some(sent.endpoint), sent.attempts);
-            Ok(pass_back(sent.response, switch))
+            Ok(pass_back(sent.response, switch, connection))
         }
         Err(failed) => {
             exchange.on_upstream_end(failed.endpoint.clone(), failed.attempts);
@@ -69,12 +69,20 @@ fn watched(connection: &Connection, route: &Route, exchange: &mut Exchange, view
 }
 
 #[expect(clippy::disallowed_methods, reason = "a tunnel outlives the exchange that opened it")]
-fn pass_back(mut response: Response<UpstreamBody>, switch: Option<Switch>) -> Response<Content> {
+fn pass_back(
+    mut response: Response<UpstreamBody>,
+    switch: Option<Switch>,
+    connection: &Connection,
+) -> Response<Content> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some((_, client)) = switch
     {
         let upstream = hyper::upgrade::on(&mut response);
-        tokio::spawn(async move { upgrade::pipe(client, upstream).await });
+        let kept = Arc::clone(&connection.kept);
+        tokio::spawn(async move {
+            upgrade::pipe(client, upstream).await;
+            drop(kept);
+        });
         let protocol = response.headers().get(UPGRADE).cloned();
         clean_response(response.headers_mut());
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

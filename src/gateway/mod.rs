@@ -69,6 +69,8 @@ pub struct Connection {
     pub watch: Option<Arc<Watch>>,
     /// For the one exchange at a time of HTTP/1.1.
     pub slot: Arc<Slot>,
+    /// What must live as long as the connection, a tunnel that it became included.
+    pub kept: Arc<dyn std::any::Any + Send + Sync>,
     /// `redirect_to_https`: every request is sent to the same address by https.
     pub redirect_to_https: bool,
     pub requests: AtomicU64,

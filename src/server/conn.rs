@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use super::guard::{Guard, ReadTimeouts};
 use super::head::HeadLimits;
 use super::stream::Stream;
+use super::worker::Counted;
 use crate::deadline::Slot;
 use crate::gateway::{self, Answer, Connection, View};
 use crate::wire::facts::Scheme;
@@ -51,15 +52,17 @@ pub async fn serve_tcp(
     redirect: bool,
     view: Arc<View>,
     rules: ConnectionRules,
+    counted: Counted,
 ) {
+    let counted = Arc::new(counted);
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = tls else {
-        let facts = Facts { peer: Some(peer), scheme: Scheme::Http, redirect };
+        let facts = Facts { peer: Some(peer), scheme: Scheme::Http, redirect, counted };
         return serve_cleartext(Stream::Tcp(stream), facts, view, rules).await;
     };
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let facts = Facts { peer: Some(peer), scheme: Scheme::Https, redirect: false };
+    let facts = Facts { peer: Some(peer), scheme: Scheme::Https, redirect: false, counted };
     let slot = Arc::new(view.sweeper.slot());
     let stream = Stream::Tls(Box::new(stream));
     if http2 {
@@ -77,16 +80,16 @@ pub async fn serve_tcp(
 }
 
 /// Serves a connection over a Unix socket to its end.
-pub async fn serve_unix(stream: tokio::net::UnixStream, view: Arc<View>, rules: ConnectionRules) {
-    let facts = Facts { peer: None, scheme: Scheme::Http, redirect: false };
+pub async fn serve_unix(stream: tokio::net::UnixStream, view: Arc<View>, rules: ConnectionRules, counted: Counted) {
+    let facts = Facts { peer: None, scheme: Scheme::Http, redirect: false, counted: Arc::new(counted) };
     serve_cleartext(Stream::Unix(stream), facts, view, rules).await;
 }
 
-#[derive(Clone, Copy)]
 struct Facts {
     peer: Option<SocketAddr>,
     scheme: Scheme,
     redirect: bool,
+    counted: Arc<Counted>,
 }
 
 async fn serve_cleartext(mut stream: Stream, facts: Facts, view: Arc<View>, rules: ConnectionRules) {
@@ -137,7 +140,7 @@ fn connection(
     view: Arc<View>,
     watch: Option<Arc<crate::wire::watch::Watch>>,
 ) -> Arc<Connection> {
-    let Facts { peer, scheme, redirect } = facts;
+    let Facts { peer, scheme, redirect, counted } = facts;
     Arc::new(Connection {
         view,
         peer,
@@ -145,6 +148,7 @@ fn connection(
         watch,
         slot,
         redirect_to_https: redirect,
+        kept: counted,
         requests: AtomicU64::new(0),
         told: Default::default(),
     })

@@ -33,8 +33,10 @@ impl ConnectionCount {
     }
 }
 
-/// One open connection; counted until it is dropped.
-struct Counted(Arc<ConnectionCount>);
+/// One open connection; counted until it is dropped. The guard holds it, and so does a tunnel, which outlives hyper's
+/// part of the connection.
+#[derive(Debug)]
+pub(super) struct Counted(Arc<ConnectionCount>);
 
 impl Counted {
     fn new(count: &Arc<ConnectionCount>) -> Self {
@@ -116,8 +118,7 @@ impl Accepting {
             let (view, rules, tls) = (Arc::clone(&self.view), self.rules, tls.clone());
             let counted = Counted::new(&self.count);
             tokio::spawn(async move {
-                conn::serve_tcp(stream, peer, tls, redirect, view, rules).await;
-                drop(counted);
+                conn::serve_tcp(stream, peer, tls, redirect, view, rules, counted).await;
             });
         }
     }
@@ -128,8 +129,7 @@ impl Accepting {
             let (view, rules) = (Arc::clone(&self.view), self.rules);
             let counted = Counted::new(&self.count);
             tokio::spawn(async move {
-                conn::serve_unix(stream, view, rules).await;
-                drop(counted);
+                conn::serve_unix(stream, view, rules, counted).await;
             });
         }
     }

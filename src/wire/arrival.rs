@@ -141,7 +141,8 @@ pub enum ArrivalError {
 /// [`ArrivalError`] for whatever is malformed, ambiguous or above a limit.
 pub fn check(parts: Parts, body: Body, owned: &OwnedNames, limits: &Limits) -> Result<Arrival, ArrivalError> {
     let Parts { method, uri, version, mut headers, .. } = parts;
-    if method == Method::CONNECT || method == Method::TRACE {
+    // In any case: a back end may take no notice of it.
+    if ["CONNECT", "TRACE"].iter().any(|refused| method.as_str().eq_ignore_ascii_case(refused)) {
         return Err(ArrivalError::Method);
     }
     let host = host(&uri, &headers, version)?;

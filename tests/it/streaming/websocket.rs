@@ -112,6 +112,19 @@ async fn an_upgrade_without_a_token_is_refused() {
     accepting.abort();
 }
 
+/// A tunnel is a connection like any other: it is counted until it ends.
+#[tokio::test]
+async fn a_tunnel_counts_as_a_connection() {
+    let (server, accepting, _) = echo_server().await;
+    let standard = standard(server).await;
+    let mut socket = connect(&standard, Some(&good("read"))).await.expect("the upgrade passes");
+    socket.send(Message::text("hello")).await.expect("it goes out");
+    assert!(matches!(socket.next().await, Some(Ok(Message::Text(_)))), "the tunnel is open");
+    let metrics = crate::support::raw::get(standard.gateway.admin, "localhost", "/metrics").await.text();
+    assert!(metrics.contains("\npostern_connections 1\n"), "{metrics}");
+    accepting.abort();
+}
+
 /// A large message passes too, in both directions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_messages_pass() {
