@@ -18,13 +18,14 @@ use super::service::{self, answer};
 use super::shop;
 use super::tokens::{Asker, TokenShelf};
 use crate::app::Running;
+use crate::app::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::route::{Access, Bearer, Route};
 use crate::control::Control;
 use crate::devidp::{self, ClientEntry, Provider, Settings};
 use crate::idp::Issuer;
-use crate::server::Address;
+use crate::server::{Address, BindError};
 use crate::telemetry::{AccessLog, LogError};
 
 /// The demo's tokens outlive a look around.
@@ -49,6 +50,21 @@ pub enum DemoError {
     #[error("the tokens could not be written to {folder}: {source}")]
     Files { folder: String, source: io::Error },
 }
+
+impl DemoError {
+    /// Somebody took a port between the look whether it is free and the taking.
+    fn is_port_taken(&self) -> bool {
+        let taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        match self {
+            Self::Port(error) | Self::Provider(devidp::StartError::Bind { source: error, .. }) => taken(error),
+            Self::Gateway(GatewayError::Start(StartError::Bind(error))) => matches!(error, BindError::InUse { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// How often a start is tried when ports are taken under our hands.
+const STARTS: u32 = 5;
 
 /// Ports that are wished for; 0 takes any.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +119,16 @@ impl Demo {
     /// # Errors
     /// [`DemoError`]; what had started ends with the runtime.
     pub async fn start(ports: Ports, further: &Further, prints: bool) -> Result<Self, DemoError> {
+        for _ in 1..STARTS {
+            match Self::start_once(ports, further, prints).await {
+                Err(error) if error.is_port_taken() => {}
+                ended => return ended,
+            }
+        }
+        Self::start_once(ports, further, prints).await
+    }
+
+    async fn start_once(ports: Ports, further: &Further, prints: bool) -> Result<Self, DemoError> {
         let (clock, control) = (Clock::system(), Control::current());
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, service::free_port(port)));
         let provider = Provider::start(loopback(ports.provider), settings(), clock.clone()).await?;

@@ -72,8 +72,7 @@ async fn a_drain_fails_no_request_and_exits_clean() {
 async fn ordinary_client(address: std::net::SocketAddr, served: &AtomicUsize, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
         let Ok(stream) = tokio::net::TcpStream::connect(address).await else { return };
-        drop(stream);
-        let mut connection = Connection::open(address).await;
+        let mut connection = Connection::over(stream);
         let mut before = 0;
         while !stop.load(Ordering::SeqCst) {
             connection.send(GET.as_bytes()).await;

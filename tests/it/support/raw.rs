@@ -92,7 +92,10 @@ pub struct Connection {
 
 impl Connection {
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("the gateway takes connections");
+        Self::over(TcpStream::connect(address).await.expect("the gateway takes connections"))
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay");
         Self { stream, received: Vec::new(), ending: Ending::Open, head: false }
     }
