@@ -61,7 +61,7 @@ fn every_file_in_config_compiles_without_a_warning() {
             zero_file: ZeroFile::default(),
         };
         let loaded = config::load(sources).unwrap_or_else(|report| panic!("{report}"));
-        let checked = plan::check(&loaded, plan::policy_syntax).unwrap_or_else(|report| panic!("{report}"));
+        let checked = plan::check(&loaded).unwrap_or_else(|report| panic!("{report}"));
         assert!(checked.warnings.is_empty(), "{}", checked.warnings);
     }
 }
@@ -190,7 +190,7 @@ fn report_on(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     let report = match config::load(Sources::text(name, text)) {
         Err(report) => report,
-        Ok(loaded) => match plan::check(&loaded, plan::policy_syntax) {
+        Ok(loaded) => match plan::check(&loaded) {
             Err(report) => report,
             Ok(checked) => checked.warnings,
         },

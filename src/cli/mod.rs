@@ -107,8 +107,7 @@ pub fn main() -> ExitCode {
 /// Reads and checks; a report that keeps the command from going on is the error.
 fn read(sources: Sources) -> Result<(Loaded, Checked), Report> {
     let loaded = crate::config::load(sources)?;
-    let policy = |source: &str| crate::policy::Program::compile(source).map(drop).map_err(|error| error.to_string());
-    let checked = crate::plan::check(&loaded, policy)?;
+    let checked = crate::plan::check(&loaded)?;
     Ok((loaded, checked))
 }
 

@@ -24,31 +24,18 @@ pub use settings::Checked;
 use crate::config::{Loaded, Report, ValuePath};
 use findings::Findings;
 
-/// Compiles a CEL policy for the sake of its errors.
-pub type PolicyCheck = fn(&str) -> Result<(), String>;
-
-/// Whether a policy is CEL at all.
-///
-/// # Errors
-/// Where the text stops being CEL.
-pub fn policy_syntax(source: &str) -> Result<(), String> {
-    let tidy =
-        |error: String| error.lines().next().unwrap_or_default().trim_start_matches("ERROR: <input>:").to_owned();
-    cel::Program::compile(source).map(|_| ()).map_err(|error| format!("no CEL expression: {}", tidy(error.to_string())))
-}
-
 /// Checks everything and gathers all findings, those of reading included.
 ///
 /// # Errors
 /// The [`Report`], when it has at least one error.
-pub fn check(loaded: &Loaded, policy: PolicyCheck) -> Result<Checked, Report> {
+pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     let mut findings = Findings::new(loaded);
     let server = server::server(&mut findings);
     let admin = server::admin(&mut findings, server.as_ref());
     let telemetry = server::telemetry(&findings);
     let issuers = issuers::issuers(&mut findings);
     let upstreams = upstreams::upstreams(&mut findings);
-    let known = routes::Known { issuers: &issuers, upstreams: &upstreams, policy };
+    let known = routes::Known { issuers: &issuers, upstreams: &upstreams };
     let routes = routes::routes(&mut findings, &known);
     let mut report = findings.report;
     report.sort();

@@ -6,14 +6,15 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::findings::Findings;
+use super::overlap;
 use super::patterns::{HostPattern, PathPattern, PathSegment};
 use super::settings::{
     AccessSettings, BearerSettings, ForwardSettings, IssuerSettings, MatchSettings, RouteSettings, StepUpSettings,
     UpstreamSettings,
 };
-use super::{PolicyCheck, overlap};
 use crate::config::ValuePath;
 use crate::config::route::{Access, Authorization, Bearer, EncodedSlash, Forward, Match, Route, StepUp};
+use crate::policy::Program;
 
 /// Fields that a claim may not fill: they frame or route the request, or Postern sets them itself.
 const RESERVED: &[&str] = &[
@@ -43,7 +44,6 @@ const RESERVED: &[&str] = &[
 pub(super) struct Known<'a> {
     pub issuers: &'a [IssuerSettings],
     pub upstreams: &'a [UpstreamSettings],
-    pub policy: PolicyCheck,
 }
 
 /// Checks all; what comes out is complete only if the report has no error.
@@ -229,9 +229,9 @@ fn bearer(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, writte
         }
     }
     if let Some(policy) = &written.policy
-        && let Err(error) = (known.policy)(policy)
+        && let Err(error) = Program::compile(policy)
     {
-        findings.error(&at.key("policy"), error);
+        findings.error(&at.key("policy"), error.to_string());
     }
     let step_up = match &written.step_up {
         None => Some(None),

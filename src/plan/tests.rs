@@ -18,7 +18,7 @@ routes:
 
 fn checked(text: &str) -> Result<Checked, Report> {
     let loaded = load(Sources::text("postern.yaml", text)).map_err(|report| report.to_string()).unwrap();
-    check(&loaded, policy_syntax)
+    check(&loaded)
 }
 
 /// `path: message` of every finding.
@@ -266,7 +266,7 @@ fn a_secret_is_read_from_the_environment_that_was_given() {
     let text = with_issuer("issuer: 'https://a', jwks: { url: 'https://a/k', token: { env: JWKS_TOKEN } }");
     let sources =
         Sources { environment: Environment::from_iter([("JWKS_TOKEN", "t")]), ..Sources::text("postern.yaml", text) };
-    let checked = check(&load(sources).unwrap(), policy_syntax).unwrap();
+    let checked = check(&load(sources).unwrap()).unwrap();
     let settings::KeySource::Url { token: Some(token), .. } = &checked.issuers[0].keys else {
         unreachable!("no token")
     };
