@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::HeaderName;
 use http::request::Parts;
 use postern::caller::{Caller, How, Identity, Kind, Known, ScopeSet};
-use postern::outbound::{Dress, DressSettings, Outgoing, dress};
+use postern::outbound::{Dress, DressSettings, Outgoing, Told, dress};
 use postern::policy::Requirement;
 use postern::wire::Facts;
 use postern::wire::owned::OwnedNames;
@@ -40,6 +40,7 @@ struct World {
     dress: Dress,
     requirement: Requirement,
     facts: Facts,
+    told: Told,
 }
 
 impl World {
@@ -49,13 +50,13 @@ impl World {
         let dress = Dress::new(DressSettings { headers: headers.into(), ..DressSettings::default() }).unwrap();
         let names: Vec<_> = dress.names().cloned().collect();
         let owned = OwnedNames::new(&names);
-        Self { owned, dress, requirement: Requirement::public(), facts: common::facts() }
+        Self { owned, dress, requirement: Requirement::public(), facts: common::facts(), told: Told::default() }
     }
 
     fn send(&self, parts: Parts, caller: Arc<Caller>) -> Outgoing {
         let arrival = common::arrive(parts, &self.owned);
         let permit = self.requirement.admit(Known::Caller(caller), &self.facts, &arrival, &[]).unwrap();
-        dress(&self.dress, permit, arrival, &self.facts).unwrap()
+        dress(&self.dress, permit, arrival, &self.facts, &self.told).unwrap()
     }
 }
 

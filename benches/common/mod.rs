@@ -57,6 +57,6 @@ pub fn facts() -> Facts {
         trusted_peer: false,
         forwarded_for: None,
         forwarded_host: None,
-        request_id: RequestId::Ours(RequestIds::new().next(NOW)),
+        request_id: RequestId::ours(RequestIds::new().next(NOW)),
     }
 }
