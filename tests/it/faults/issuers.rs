@@ -248,7 +248,7 @@ async fn a_new_key_is_learnt_at_its_first_use_and_an_old_one_forgotten() {
     })
     .await;
     assert_eq!(world.status(&next).await, 200);
-    assert!(world.gateway.log().contains("rsa"), "a key that left is logged");
+    eventually("a key that left is logged", raw::PATIENCE, || world.gateway.log().contains("rsa").then_some(())).await;
 }
 
 /// The same `kid`, another key: what was remembered with the old one is not believed.
