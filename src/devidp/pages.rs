@@ -12,25 +12,11 @@ use super::answer::{Answer, Content};
 use super::faults::{Endpoint, Fault};
 use super::lies::Lie;
 use super::realm::Realm;
+use crate::wire::html::escape;
 
 const STYLE: &str = include_str!("../assets/devidp.css");
 /// Posts the answer of the form-post page; with scripts off there is a button.
 const POST_SCRIPT: &str = "document.forms[0].submit()";
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
 
 fn hash_of(text: &str) -> String {
     format!("'sha256-{}'", STANDARD.encode(digest(&SHA256, text.as_bytes())))

@@ -5,6 +5,7 @@ pub mod body;
 pub mod facts;
 pub mod forwarded;
 pub mod headers;
+pub mod html;
 pub mod owned;
 pub mod path;
 pub mod upgrade;

@@ -4,8 +4,9 @@
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use super::service::{answer, escape, field};
+use super::service::{answer, field};
 use crate::wire::Body;
+use crate::wire::html::escape;
 
 const GOODS: &[(&str, &str)] = &[("Teapot", "24"), ("Pocket watch", "180"), ("Hat, tall", "10")];
 
