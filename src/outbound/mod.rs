@@ -98,10 +98,17 @@ impl Dress {
 }
 
 /// A request that may be sent up. Only [`dress`] makes one.
-#[derive(Debug)]
 pub struct Outgoing {
     request: Request<Body>,
     known: Known,
+}
+
+/// Shows neither fields nor query: tokens and cookies travel there.
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (method, path) = (self.request.method(), self.request.uri().path());
+        f.debug_struct("Outgoing").field("method", method).field("path", &path).finish_non_exhaustive()
+    }
 }
 
 impl Outgoing {
