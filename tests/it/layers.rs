@@ -18,6 +18,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("outbound", 4),
     ("policy", 3),
     ("idp", 2),
+    ("kv", 2),
     ("upstream", 2),
     ("wire", 1),
     ("jose", 1),
