@@ -16,6 +16,8 @@ pub mod places;
 pub mod route;
 pub mod secret;
 pub mod server;
+pub mod session;
+pub mod site;
 mod syntax;
 pub mod telemetry;
 mod tree;
@@ -47,10 +49,10 @@ pub struct Config {
     pub issuers: BTreeMap<String, issuer::Issuer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<NotYet>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sites: Option<NotYet>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sessions: Option<NotYet>,
+    /// Browser applications that people sign in to, by a name of your own.
+    pub sites: BTreeMap<String, site::Site>,
+    /// Where sign-ins are kept.
+    pub sessions: session::Sessions,
     /// Where requests go, by a name of your own.
     pub upstreams: BTreeMap<String, upstream::Upstream>,
     /// Which requests go where and who may pass; the order does not matter.
