@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod body;
 pub mod facts;
+pub mod form;
 pub mod forwarded;
 pub mod headers;
 pub mod html;
