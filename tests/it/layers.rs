@@ -19,6 +19,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("policy", 3),
     ("session", 3),
     ("idp", 2),
+    ("kv", 2),
     ("upstream", 2),
     ("wire", 1),
     ("jose", 1),
