@@ -9,21 +9,11 @@ use std::time::Duration;
 use redis::RedisError;
 use tokio::sync::{Notify, watch};
 
-use super::settings::{Connection, RedisSettings};
+use super::connection::Connection;
 use crate::clock::{Clock, Tick};
 use crate::control::Control;
+use crate::kv::settings::{RedisSettings, Standing};
 use crate::seal::random;
-
-/// How Redis is. For readiness, status and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Not connected yet, and no attempt has failed.
-    Waiting,
-    Up,
-    Down {
-        error: Arc<str>,
-    },
-}
 
 /// The link. Shared by all commands.
 pub(super) struct Link {

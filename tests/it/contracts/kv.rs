@@ -6,8 +6,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use postern::clock::{Clock, ManualClock, Time};
 use postern::control::Control;
-use postern::kv::redis::RedisSettings;
-use postern::kv::{Key, Kv, Lease, Leased, MAX_MEMBERS, MemoryKv, MemoryKvLimits, RedisKv};
+use postern::kv::{Key, Kv, Lease, Leased, MAX_MEMBERS, MemoryKv, MemoryKvLimits, RedisKv, RedisSettings};
 
 use crate::support::raw::PATIENCE;
 use crate::support::redis::{Cluster, Redis, Watched, certificates};

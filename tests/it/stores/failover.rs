@@ -86,6 +86,14 @@ async fn a_node_of_a_cluster_that_dies_is_followed_by_its_replica() {
     cluster.until_whole().await;
 }
 
+#[tokio::test]
+async fn the_next_sentinel_is_asked_when_one_is_away() {
+    let mut watched = Watched::start().await;
+    watched.sentinels[0].kill();
+    let (redis, _) = connect(watched.settings());
+    redis.ping().await.expect("the others know the master");
+}
+
 /// F15: `MOVED`, without any node going away.
 #[tokio::test]
 async fn slots_that_move_are_followed() {

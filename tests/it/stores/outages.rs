@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use postern::clock::Clock;
 use postern::control::Control;
-use postern::kv::redis::{RedisMode, RedisSettings, Standing};
-use postern::kv::{Key, Kv, KvError, RedisKv};
+use postern::kv::{Key, Kv, KvError, RedisKv, RedisSettings, Standing};
 use postern::seal::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -305,14 +304,4 @@ async fn a_user_without_the_right_to_a_key_is_refused() {
     let error = kv.get(&key("a")).await.unwrap_err();
     assert!(matches!(&error, KvError::Refused(why) if why.contains("NOPERM")), "{error}");
     assert_eq!(redis.standing(), Standing::Up, "the connection is good");
-}
-
-#[tokio::test]
-async fn the_next_address_is_tried_when_one_is_away() {
-    let (mut away, server) = (Redis::start().await, Redis::start().await);
-    away.kill();
-    let mut settings = away.settings();
-    settings.addresses.extend(server.settings().addresses);
-    assert_eq!(settings.mode, RedisMode::Single);
-    up(settings).await;
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use postern::kv::redis::{RedisAddress, RedisMode, RedisSettings, RedisTls};
+use postern::kv::{RedisAddress, RedisMode, RedisSettings, RedisTls};
 use postern::seal::Secret;
 
 use super::Folder;
