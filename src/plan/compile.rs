@@ -10,9 +10,10 @@ use super::router::{self, Methods, Router, Segment};
 use super::running::{HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target};
 use super::settings::{
     AccessSettings, BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings,
-    KeySource, RouteSettings, ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
+    RouteSettings, ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
 };
-use crate::authn::{BearerWay, TokenMemory, Ways};
+use super::trust;
+use crate::authn::{BearerWay, Memories, TokenMemory, Trusted, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
@@ -62,6 +63,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let fetch = Fetch::new(wiring.clock.clone());
     let issuers =
         checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
+    let trusted = trust::trusted(checked, &issuers, wiring);
+    let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
     let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let limits = &checked.server.limits;
     let mut router = Router::default();
@@ -71,7 +74,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         for host in hosts(written) {
             router.insert(&host, &segments(written), methods(written), target);
         }
-        routes.push(route(written, &issuers, &upstreams, limits.token_bytes, wiring)?);
+        routes.push(route(written, &trusted, &upstreams, limits.token_bytes, wiring)?);
     }
     let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
     let resources = resources(checked, &mut router);
@@ -80,6 +83,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         routes,
         resources,
         issuers,
+        memories: Memories::new(Arc::clone(&wiring.memory), introspections.clone()),
+        introspections,
         upstreams,
         owned: Arc::new(owned),
         trusted_proxies: TrustedProxies::new(checked.server.trusted_proxies.clone()),
@@ -150,13 +155,10 @@ fn issuer(written: &IssuerSettings, wiring: &Wiring, fetch: &Fetch) -> Result<Ar
         },
         accept_id_tokens: written.accept_id_tokens,
         clock_skew: written.clock_skew,
-        keys: match &written.keys {
-            KeySource::Discovery => idp::KeySource::Discovery,
-            KeySource::Url { url, token } => idp::KeySource::Url { url: url.clone(), token: token.clone() },
-            KeySource::File(path) => idp::KeySource::File(path.clone()),
-        },
+        keys: trust::keys(written),
+        keys_optional: trust::is_only_asked(written),
         endpoints: endpoints(&written.endpoints),
-        discover: false,
+        discover: trust::discovers(written),
         refresh: written.refresh,
         cooldown: written.cooldown,
         max_stale: written.max_stale,
@@ -246,7 +248,7 @@ fn upstream(written: &UpstreamSettings) -> Result<Arc<Upstream>, CompileError> {
 
 fn route(
     written: &RouteSettings,
-    issuers: &[Arc<Issuer>],
+    issuers: &[Trusted],
     upstreams: &[Arc<Upstream>],
     token_bytes: usize,
     wiring: &Wiring,

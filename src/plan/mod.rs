@@ -9,6 +9,7 @@ pub mod compile;
 mod describe;
 mod files;
 mod findings;
+mod introspection;
 mod issuers;
 mod overlap;
 pub mod patterns;
@@ -17,6 +18,7 @@ mod routes;
 pub mod running;
 mod server;
 pub mod settings;
+mod trust;
 mod upstreams;
 
 pub use patterns::{HostPattern, PathPattern, PathSegment};
@@ -34,8 +36,9 @@ pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     let server = server::server(&mut findings);
     let admin = server::admin(&mut findings, server.as_ref());
     let telemetry = server::telemetry(&findings);
-    let issuers = issuers::issuers(&mut findings);
+    let mut issuers = issuers::issuers(&mut findings);
     let clients = clients::clients(&mut findings, &issuers);
+    introspection::fill_in(&mut findings, &mut issuers, &clients);
     let upstreams = upstreams::upstreams(&mut findings);
     let known = routes::Known { issuers: &issuers, upstreams: &upstreams };
     let routes = routes::routes(&mut findings, &known);

@@ -13,6 +13,7 @@ use super::settings::{
     UpstreamSettings,
 };
 use crate::config::ValuePath;
+use crate::config::issuer::Tokens;
 use crate::config::route::{Access, Authorization, Bearer, EncodedSlash, Forward, Match, Route, StepUp};
 use crate::policy::Program;
 
@@ -218,6 +219,7 @@ fn access(
 
 fn bearer(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, written: &Bearer) -> Option<BearerSettings> {
     let issuers = issuers(findings, at, known.issuers, &written.issuers);
+    shown_to_several(findings, &at.key("issuers"), known.issuers, issuers.as_deref().unwrap_or_default());
     scopes(findings, &at.key("scopes"), &written.scopes);
     scopes(findings, &at.key("any_scope"), &written.any_scope);
     if written.claims.keys().any(|name| name.is_empty()) {
@@ -285,6 +287,16 @@ fn issuers(
         }
     }
     complete.then_some(found)
+}
+
+fn shown_to_several(findings: &mut Findings<'_>, at: &ValuePath, known: &[IssuerSettings], issuers: &[usize]) {
+    let is_asked = |at: &&usize| known.get(**at).is_some_and(|issuer| issuer.tokens != Tokens::Jwt);
+    let asked: Vec<&str> =
+        issuers.iter().filter(is_asked).filter_map(|at| known.get(*at)).map(|issuer| &*issuer.name).collect();
+    if asked.len() > 1 {
+        let message = format!("a token that one of {} does not know is shown to the next", asked.join(", "));
+        findings.warning(at, message, "one such issuer a route, if they do not trust each other");
+    }
 }
 
 /// RFC 6749 section 3.3: a scope is one or more characters without space, `"` and `\`.
