@@ -17,6 +17,7 @@ pub mod config;
 pub mod control;
 pub mod deadline;
 pub mod devidp;
+pub mod flight;
 pub mod gateway;
 pub mod idp;
 pub mod jose;

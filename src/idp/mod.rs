@@ -2,9 +2,11 @@
 //! [`IssuerSettings`], already parsed. Goes out: an [`Issuer`] that keeps its keys fresh on Control and answers workers
 //! without waiting, except for a `kid` it has never seen.
 
+pub mod breaker;
 pub mod client_auth;
 pub mod discovery;
 pub mod fetch;
+pub mod introspect;
 pub mod keys;
 
 use std::path::PathBuf;
@@ -42,6 +44,8 @@ pub struct IssuerSettings {
     pub accept_id_tokens: bool,
     pub clock_skew: Duration,
     pub keys: KeySource,
+    /// No keys at all are as good: nothing that this issuer signs is believed.
+    pub keys_optional: bool,
     /// Endpoints as they were configured: they win over what discovery finds.
     pub endpoints: Endpoints,
     /// Metadata is looked up for its endpoints, also where the keys come from elsewhere.
@@ -106,6 +110,7 @@ impl PartialEq for IssuerSettings {
             accept_id_tokens,
             clock_skew,
             keys,
+            keys_optional,
             endpoints,
             discover,
             refresh,
@@ -117,7 +122,7 @@ impl PartialEq for IssuerSettings {
         (name, issuer, audiences, keys, tls) == (&other.name, &other.issuer, &other.audiences, &other.keys, &other.tls)
             && (algorithms, token_type, accept_id_tokens, allow_http)
                 == (&other.algorithms, &other.token_type, &other.accept_id_tokens, &other.allow_http)
-            && (endpoints, discover) == (&other.endpoints, &other.discover)
+            && (endpoints, discover, keys_optional) == (&other.endpoints, &other.discover, &other.keys_optional)
             && (clock_skew, refresh, cooldown, max_stale)
                 == (&other.clock_skew, &other.refresh, &other.cooldown, &other.max_stale)
     }

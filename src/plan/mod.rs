@@ -9,6 +9,7 @@ pub mod compile;
 mod describe;
 mod files;
 mod findings;
+mod introspection;
 mod issuers;
 mod overlap;
 pub mod patterns;
@@ -19,6 +20,7 @@ pub mod running;
 mod server;
 pub mod settings;
 mod sites;
+mod trust;
 mod upstreams;
 
 pub use patterns::{HostPattern, PathPattern, PathSegment};
@@ -36,10 +38,11 @@ pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     let server = server::server(&mut findings);
     let admin = server::admin(&mut findings, server.as_ref());
     let telemetry = server::telemetry(&findings);
-    let issuers = issuers::issuers(&mut findings);
+    let mut issuers = issuers::issuers(&mut findings);
     let clients = clients::clients(&mut findings, &issuers);
     let sites = sites::sites(&mut findings, &clients);
     let sessions = sites::sessions(&mut findings);
+    introspection::fill_in(&mut findings, &mut issuers, &clients);
     let upstreams = upstreams::upstreams(&mut findings);
     let known = routes::Known { issuers: &issuers, clients: &clients, sites: &sites, upstreams: &upstreams };
     let routes = routes::routes(&mut findings, &known);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::router::Router;
-use crate::authn::Ways;
+use crate::authn::{Introspection, Memories, Ways};
 use crate::idp::Issuer;
 use crate::kv::Kv;
 use crate::outbound::Dress;
@@ -26,6 +26,10 @@ pub struct Plan {
     /// Metadata documents (RFC 9728), by number.
     pub resources: Vec<Resource>,
     pub issuers: Vec<Arc<Issuer>>,
+    /// Issuers that are asked about tokens.
+    pub introspections: Vec<Arc<Introspection>>,
+    /// Everything that remembers tokens, for who has to make it forget.
+    pub memories: Memories,
     pub upstreams: Vec<Arc<Upstream>>,
     /// What replicas share: `sessions.redis`.
     pub redis: Option<Kv>,

@@ -24,6 +24,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("wire", 1),
     ("jose", 1),
     ("telemetry", 1),
+    ("flight", 1),
     ("config", 1),
     ("clock", 0),
     ("reason", 0),
