@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
-use super::running::{HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target};
+use super::running::{
+    ActionsPlan, HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target,
+};
 use super::settings::{
     AccessSettings, BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings,
     RouteSettings, RulesSettings, ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
@@ -130,6 +132,11 @@ pub fn process(checked: &Checked, workers: usize, connections: usize) -> Process
         drain_delay: server.drain_delay,
         shutdown_grace: server.shutdown_grace,
         admin_bind: listen_address(&checked.admin.bind),
+        actions: checked
+            .admin
+            .actions
+            .as_ref()
+            .map(|actions| ActionsPlan { address: listen_address(&actions.bind), token: actions.token.clone() }),
         ready_after: checked.admin.ready_after,
     }
 }

@@ -4,6 +4,7 @@
 //! [`check`] is pure apart from reading the files that the configuration names (secrets, certificates, key sets): it
 //! connects to nothing and asks no clock.
 
+mod admin;
 mod clients;
 pub mod compile;
 mod describe;
@@ -36,7 +37,7 @@ use findings::Findings;
 pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     let mut findings = Findings::new(loaded);
     let server = server::server(&mut findings);
-    let admin = server::admin(&mut findings, server.as_ref());
+    let admin = admin::admin(&mut findings, server.as_ref());
     let telemetry = server::telemetry(&findings);
     let mut issuers = issuers::issuers(&mut findings);
     let clients = clients::clients(&mut findings, &issuers);

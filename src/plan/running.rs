@@ -12,6 +12,7 @@ use crate::idp::Issuer;
 use crate::kv::Kv;
 use crate::outbound::Dress;
 use crate::policy::Requirement;
+use crate::seal::Secret;
 use crate::telemetry::RouteMeters;
 use crate::upstream::Upstream;
 use crate::wire::arrival::Limits;
@@ -107,8 +108,16 @@ pub struct Process {
     pub drain_delay: Duration,
     pub shutdown_grace: Duration,
     pub admin_bind: ListenAddress,
+    pub actions: Option<ActionsPlan>,
     /// Readiness no longer waits for issuers after this.
     pub ready_after: Duration,
+}
+
+/// The listener for what changes the gateway.
+#[derive(Clone, Debug)]
+pub struct ActionsPlan {
+    pub address: ListenAddress,
+    pub token: Secret,
 }
 
 /// Where to listen.

@@ -108,10 +108,18 @@ pub struct Limits {
     pub h2_streams: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AdminSettings {
     pub bind: Bind,
     pub ready_after: Duration,
+    pub actions: Option<ActionsSettings>,
+}
+
+/// The listener for what changes the gateway.
+#[derive(Clone, Debug)]
+pub struct ActionsSettings {
+    pub bind: Bind,
+    pub token: Secret,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
