@@ -22,6 +22,7 @@ mod harness;
 mod headers;
 mod http2;
 mod inside;
+mod interop;
 mod layers;
 mod paths;
 mod sidecar;
