@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
-use postern::authn::{BearerWay, MemoryLimits, TokenMemory, Ways, identify};
+use postern::authn::{BearerWay, MemoryLimits, TokenMemory, Trusted, Ways, identify};
 use postern::caller::Known;
 use postern::clock::ManualClock;
 use postern::control::Control;
-use postern::idp::{Audiences, Fetch, Issuer, IssuerSettings, KeySource, TokenType};
+use postern::idp::{Audiences, Endpoints, Fetch, Issuer, IssuerSettings, KeySource, TokenType};
 use postern::jose::{Algorithm, AlgorithmSet, Jws, KeySet, SigningKey, verify};
 use postern::wire::owned::OwnedNames;
 use serde_json::json;
@@ -57,6 +57,9 @@ fn issuer(keys: &[SigningKey]) -> Arc<Issuer> {
         accept_id_tokens: false,
         clock_skew: Duration::from_secs(30),
         keys: KeySource::File(file.clone()),
+        keys_optional: false,
+        endpoints: Endpoints::default(),
+        discover: false,
         refresh: Duration::from_secs(900),
         cooldown: Duration::from_secs(30),
         max_stale: Duration::from_secs(24 * 3600),
@@ -76,7 +79,7 @@ fn issuer(keys: &[SigningKey]) -> Arc<Issuer> {
 }
 
 fn ways(issuer: &Arc<Issuer>, limits: MemoryLimits) -> Ways {
-    Ways { bearer: Some(BearerWay::new(vec![Arc::clone(issuer)], Arc::new(TokenMemory::new(limits)))) }
+    Ways { bearer: Some(BearerWay::new(vec![Trusted::signer(Arc::clone(issuer))], Arc::new(TokenMemory::new(limits)))) }
 }
 
 fn benches(criterion: &mut Criterion) {

@@ -3,16 +3,29 @@
 //!
 //! A credential that fails is final: it never counts as none, and never falls through to another way.
 
+mod answers;
+mod bearer;
+mod budget;
 mod cache;
+mod forget;
 mod jwt;
+mod opaque;
 mod presented;
+mod shared;
+mod tally;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderMap;
 
+pub use answers::AnswerLimits;
+pub use bearer::{BearerWay, Trusted};
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
-pub use jwt::BearerWay;
+pub use forget::{Forget, Memories, Tokens};
+pub use opaque::{Introspection, IntrospectionSettings, IntrospectionWiring};
+pub use shared::{Doing, SharedAnswer, SharedAnswers, SharedToken, SharedUnavailable};
+pub use tally::IntrospectionTally;
 
 use crate::caller::Known;
 use crate::clock::Time;
@@ -39,8 +52,11 @@ pub enum AuthnError {
     #[error("the token is not valid: {0}")]
     Invalid(Reason),
     /// Whether it is valid can't be known now: 503.
-    #[error("the issuer's keys are not available")]
-    Unavailable { retry_after: Duration },
+    #[error("the issuer can't be asked: {reason}")]
+    Unavailable { reason: Reason, retry_after: Duration },
+    /// This client showed too many tokens that are none: 429.
+    #[error("the client has shown too many tokens that are none")]
+    TooMany { retry_after: Duration },
 }
 
 impl AuthnError {
@@ -48,8 +64,8 @@ impl AuthnError {
         match self {
             Self::Malformed => Reason::CredentialMalformed,
             Self::Repeated => Reason::CredentialRepeated,
-            Self::Invalid(reason) => *reason,
-            Self::Unavailable { .. } => Reason::IssuerUnreachable,
+            Self::Invalid(reason) | Self::Unavailable { reason, .. } => *reason,
+            Self::TooMany { .. } => Reason::IntrospectionBudget,
         }
     }
 }
@@ -59,10 +75,15 @@ impl AuthnError {
 /// # Errors
 /// [`AuthnError`] when a credential was shown that is malformed, repeated, invalid, or can't be checked now.
 pub async fn identify(ways: &Ways, facts: &Facts, arrival: &mut Arrival) -> Result<Known, AuthnError> {
-    judge(ways, facts.now, &arrival.headers, arrival.query()).await
+    judge(ways, (facts.now, facts.client_address), &arrival.headers, arrival.query()).await
 }
 
-async fn judge(ways: &Ways, now: Time, headers: &HeaderMap, query: Option<&str>) -> Result<Known, AuthnError> {
+async fn judge(
+    ways: &Ways,
+    (now, client): (Time, Option<IpAddr>),
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Known, AuthnError> {
     let Some(bearer) = &ways.bearer else {
         return if presented::is_repeated(headers) { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
     };
@@ -76,7 +97,7 @@ async fn judge(ways: &Ways, now: Time, headers: &HeaderMap, query: Option<&str>)
         return Ok(Known::Caller(caller));
     }
     // Boxed, so that the walk's own future stays small: this is taken once a token.
-    Box::pin(bearer.check(token, digest, now)).await.map(Known::Caller)
+    Box::pin(bearer.check(token, digest, now, client)).await.map(Known::Caller)
 }
 
 #[cfg(test)]

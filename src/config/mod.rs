@@ -5,6 +5,7 @@
 //! form at once. Mistakes of meaning, such as a route to an upstream that is not there, are `plan`'s to find.
 
 pub mod admin;
+pub mod client;
 pub mod diagnostic;
 pub mod environment;
 mod fault;
@@ -13,9 +14,12 @@ mod layers;
 pub mod load;
 pub mod place;
 pub mod places;
+pub mod redis;
 pub mod route;
 pub mod secret;
 pub mod server;
+pub mod session;
+pub mod site;
 mod syntax;
 pub mod telemetry;
 mod tree;
@@ -33,8 +37,6 @@ pub use layers::ZeroFile;
 pub use load::{File, Loaded, Sources, load};
 pub use place::{Place, Segment, ValuePath};
 
-use values::NotYet;
-
 /// The whole configuration of a gateway.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -45,12 +47,12 @@ pub struct Config {
     pub telemetry: telemetry::Telemetry,
     /// Identity providers whose tokens are believed, by a name of your own.
     pub issuers: BTreeMap<String, issuer::Issuer>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clients: Option<NotYet>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sites: Option<NotYet>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sessions: Option<NotYet>,
+    /// What Postern is to an issuer, by a name of your own; one entry a registration.
+    pub clients: BTreeMap<String, client::Client>,
+    /// Browser applications that people sign in to, by a name of your own.
+    pub sites: BTreeMap<String, site::Site>,
+    /// Where sign-ins are kept.
+    pub sessions: session::Sessions,
     /// Where requests go, by a name of your own.
     pub upstreams: BTreeMap<String, upstream::Upstream>,
     /// Which requests go where and who may pass; the order does not matter.

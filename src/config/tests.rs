@@ -111,7 +111,7 @@ routes:
   - name: docs
     acces: public
   - just text
-clients: { web: { client_id: x } }
+clients: { web: { key_id: x } }
 ";
     assert_eq!(
         report(text),
@@ -158,11 +158,11 @@ error: routes[1]: expected a map of keys, found the text `just text`
 12 |   - just text
    |     ^^^^^^^^^
 
-error: clients: not supported yet
-  --> postern.yaml:13:1
+error: clients.web.key_id: not supported yet
+  --> postern.yaml:13:19
    |
-13 | clients: { web: { client_id: x } }
-   | ^^^^^^^
+13 | clients: { web: { key_id: x } }
+   |                   ^^^^^^
 "
     );
 }
@@ -277,10 +277,14 @@ fn claims_read_as_values_or_rules() {
 #[test]
 fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name() {
     let unbuilt = [
-        "clients: {}",
-        "sites: {}",
-        "sessions: { store: cookie }",
-        "admin: { actions: {} }",
+        "clients: { a: { authentication: private_key_jwt } }",
+        "clients: { a: { authentication: tls_client_auth } }",
+        "clients: { a: { private_key: { file: x } } }",
+        "clients: { a: { key_id: x } }",
+        "clients: { a: { assertion: { file: x } } }",
+        "sites: { a: { response_type: code id_token } }",
+        "sites: { a: { response_mode: jwt } }",
+        "sessions: { store: redis }",
         "telemetry: { otlp: {} }",
         "server: { mode: report_only }",
         "server: { mode: { enforce: 10% } }",
@@ -288,10 +292,7 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "server: { listeners: [{ bind: 'a:1', serve: ext_authz }] }",
         "server: { listeners: [{ bind: 'a:1', tls: { client_certificates: { mode: optional } } }] }",
         "server: { listeners: [{ bind: 'a:1', tls: { client_certificates: { ca: x } } }] }",
-        "issuers: { a: { tokens: opaque } }",
-        "issuers: { a: { introspection: {} } }",
-        "issuers: { a: { endpoints: {} } }",
-        "routes: [{ access: { session: { site: shop } } }]",
+        "issuers: { a: { introspection: { cache: { shared: redis } } } }",
         "routes: [{ access: { basic: {} } }]",
         "routes: [{ access: { bearer: { sender_constraint: dpop } } }]",
         "routes: [{ forward: { authorization: { exchange: {} } } }]",
@@ -303,6 +304,29 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         assert_eq!(loaded.findings.errors(), 1, "{text}");
         let shown = loaded.findings.to_string();
         assert!(shown.contains("not supported yet") && shown.contains("postern.yaml:1:"), "{shown}");
+    }
+}
+
+#[test]
+fn grant_types_are_a_list_or_a_named_set() {
+    use client::GrantType::{AuthorizationCode, ClientCredentials, RefreshToken, TokenExchange};
+    let of = |text: &str| {
+        let loaded = read(&format!("clients: {{ a: {{ allowed_grant_types: {text} }} }}\n"));
+        (loaded.config.clients["a"].allowed_grant_types.as_slice().to_vec(), loaded.findings.to_string())
+    };
+    assert_eq!(of("").0, [AuthorizationCode, RefreshToken]);
+    assert_eq!(of("[]").0, []);
+    assert_eq!(of("code_and_client_credentials").0, [AuthorizationCode, RefreshToken, ClientCredentials]);
+    let exchange = "['urn:ietf:params:oauth:grant-type:token-exchange', client_credentials]";
+    assert_eq!(of(exchange).0, [TokenExchange, ClientCredentials]);
+    for (wrong, why) in [
+        ("[authorisation_code]", "did you mean `authorization_code`?"),
+        ("cod", "unknown value `cod`"),
+        ("authorization_code", "unknown value"),
+        ("7", "expected a list of grant types, or one named set"),
+    ] {
+        let (_, report) = of(wrong);
+        assert!(report.contains(why), "{wrong}: {report}");
     }
 }
 

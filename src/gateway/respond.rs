@@ -54,7 +54,9 @@ pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
             let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
             insert(headers, ALLOW, &allow.join(", "));
         }
-        Kind::Unavailable { retry_after } => insert(headers, RETRY_AFTER, &whole_seconds(*retry_after).to_string()),
+        Kind::Unavailable { retry_after } | Kind::TooMany { retry_after } => {
+            insert(headers, RETRY_AFTER, &whole_seconds(*retry_after).to_string());
+        }
         _ => {}
     }
     response
@@ -87,6 +89,7 @@ fn describe(kind: &Kind) -> (StatusCode, &'static str, &'static str) {
         Kind::Scope { .. } | Kind::Forbidden => {
             (StatusCode::FORBIDDEN, "Forbidden", "You are not allowed to see this.")
         }
+        Kind::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many requests", "Please try again in a moment."),
         Kind::Unavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "Please try again in a moment.")
         }
@@ -135,6 +138,7 @@ fn challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
         | Kind::NoRoute
         | Kind::NoMethod { .. }
         | Kind::Forbidden
+        | Kind::TooMany { .. }
         | Kind::Unavailable { .. }
         | Kind::UpstreamDown
         | Kind::UpstreamSlow

@@ -7,9 +7,10 @@ use url::{Host, Url};
 
 use super::files;
 use super::findings::Findings;
-use super::settings::{IssuerSettings, KeySource, TlsFiles};
+use super::settings::{Endpoints, IssuerSettings, KeySource, TlsFiles};
 use crate::config::ValuePath;
-use crate::config::issuer::{Audiences, ClientTls, Issuer, Jwks, MAX_CLOCK_SKEW};
+use crate::config::issuer::{self as config, Audiences, ClientTls, Issuer, Jwks, MAX_CLOCK_SKEW};
+use crate::config::route::{Access, Route};
 use crate::config::secret::SecretRef;
 use crate::config::values::Period;
 use crate::seal::Secret;
@@ -24,7 +25,11 @@ pub(super) fn issuers(findings: &mut Findings<'_>) -> Vec<IssuerSettings> {
 fn one(findings: &mut Findings<'_>, at: &ValuePath, name: &str, written: &Issuer) -> Option<IssuerSettings> {
     super::name(findings, at, "an issuer", name);
     let issuer = identifier(findings, at, written);
-    let audiences = audiences(findings, at, written.audiences.as_ref());
+    // An issuer at which people sign in, and whose access tokens no route takes, needs none: there is none to be judged.
+    let audiences = match &written.audiences {
+        None if only_signs_in(findings, name) => Some(Some(Vec::new())),
+        written => audiences(findings, at, written.as_ref()),
+    };
     if written.algorithms.is_empty() {
         findings.error_with(&at.key("algorithms"), "no algorithm is left", "leave it out for all asymmetric ones");
     }
@@ -40,6 +45,7 @@ fn one(findings: &mut Findings<'_>, at: &ValuePath, name: &str, written: &Issuer
         findings.warning(&at.key("accept_id_tokens"), message, "ask the issuer for access tokens");
     }
     let keys = keys(findings, &at.key("jwks"), &written.jwks, written.allow_http);
+    let endpoints = endpoints(findings, &at.key("endpoints"), written);
     let tls = tls(findings, &at.key("tls"), written.tls.as_ref());
     Some(IssuerSettings {
         name: name.into(),
@@ -47,10 +53,15 @@ fn one(findings: &mut Findings<'_>, at: &ValuePath, name: &str, written: &Issuer
         audiences: audiences?,
         algorithms: written.algorithms.clone(),
         token_type: written.token_type,
+        tokens: written.tokens,
+        introspect_jwts: written.introspect_jwts,
+        // Filled in once the clients are known.
+        introspection: None,
         accept_id_tokens: written.accept_id_tokens,
         clock_skew: written.clock_skew.0,
         allow_http: written.allow_http,
         keys: keys?,
+        endpoints,
         refresh: written.jwks.refresh.0,
         cooldown: written.jwks.cooldown.0,
         max_stale: written.jwks.max_stale.0,
@@ -70,6 +81,29 @@ fn identifier(findings: &mut Findings<'_>, at: &ValuePath, written: &Issuer) -> 
         return None;
     }
     Some(text.as_str().into())
+}
+
+fn endpoints(findings: &mut Findings<'_>, at: &ValuePath, written: &Issuer) -> Endpoints {
+    let config::Endpoints { authorization, token, introspection, revocation, userinfo, end_session, par } =
+        &written.endpoints;
+    let mut of = |key: &str, text: &Option<String>| {
+        let at = at.key(key);
+        let url = web_address(findings, &at, text.as_deref()?, written.allow_http)?;
+        if url.fragment().is_some() {
+            findings.error(&at, "an endpoint has no fragment (RFC 6749 section 3.1)");
+            return None;
+        }
+        Some(url)
+    };
+    Endpoints {
+        authorization: of("authorization", authorization),
+        token: of("token", token),
+        introspection: of("introspection", introspection),
+        revocation: of("revocation", revocation),
+        userinfo: of("userinfo", userinfo),
+        end_session: of("end_session", end_session),
+        par: of("par", par),
+    }
 }
 
 /// https anywhere, http on loopback, and http elsewhere only where it was asked for.
@@ -108,6 +142,17 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// `Some(None)` is any audience.
+fn only_signs_in(findings: &Findings<'_>, issuer: &str) -> bool {
+    let config = &findings.loaded.config;
+    let takes = |route: &Route| match &route.access {
+        Some(Access::Ways(ways)) => {
+            ways.bearer.as_ref().is_some_and(|bearer| bearer.issuers.iter().any(|name| name == issuer))
+        }
+        _ => false,
+    };
+    config.clients.values().any(|client| client.issuer.as_deref() == Some(issuer)) && !config.routes.iter().any(takes)
+}
+
 fn audiences(findings: &mut Findings<'_>, at: &ValuePath, written: Option<&Audiences>) -> Option<Option<Vec<String>>> {
     let key = at.key("audiences");
     match written {
@@ -199,7 +244,7 @@ fn key_file(findings: &mut Findings<'_>, at: &ValuePath, written: &std::path::Pa
 }
 
 /// Reads a secret now, and warns of one that stands in the file itself.
-fn secret(findings: &mut Findings<'_>, at: &ValuePath, written: &SecretRef) -> Option<Secret> {
+pub(super) fn secret(findings: &mut Findings<'_>, at: &ValuePath, written: &SecretRef) -> Option<Secret> {
     if let SecretRef::Literal(_) = written {
         let message = "a secret stands here in the open";
         findings.warning(at, message, "`{ env: NAME }` or `{ file: PATH }`");

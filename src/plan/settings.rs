@@ -13,11 +13,14 @@ use url::Url;
 
 use super::patterns::{HostPattern, PathPattern};
 use crate::config::Report;
-use crate::config::issuer::{Algorithm, TokenType};
+use crate::config::client::{GrantType, Par, Pkce};
+use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::site::{Authorize, BackChannelLogout, LongLived, Pages, ResponseMode, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
-use crate::seal::Secret;
+use crate::kv::RedisSettings;
+use crate::seal::{MasterKeys, Secret};
 
 /// A configuration without mistakes.
 #[derive(Debug)]
@@ -27,6 +30,11 @@ pub struct Checked {
     pub telemetry: TelemetrySettings,
     /// By name.
     pub issuers: Vec<IssuerSettings>,
+    /// By name.
+    pub clients: Vec<ClientSettings>,
+    /// By name.
+    pub sites: Vec<SiteSettings>,
+    pub sessions: SessionsSettings,
     /// By name.
     pub upstreams: Vec<UpstreamSettings>,
     /// In the order of the file.
@@ -100,10 +108,18 @@ pub struct Limits {
     pub h2_streams: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AdminSettings {
     pub bind: Bind,
     pub ready_after: Duration,
+    pub actions: Option<ActionsSettings>,
+}
+
+/// The listener for what changes the gateway.
+#[derive(Clone, Debug)]
+pub struct ActionsSettings {
+    pub bind: Bind,
+    pub token: Secret,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,14 +139,42 @@ pub struct IssuerSettings {
     /// Never empty.
     pub algorithms: Vec<Algorithm>,
     pub token_type: TokenType,
+    pub tokens: Tokens,
+    /// Also JWTs are asked about.
+    pub introspect_jwts: bool,
+    /// There if any of its tokens is asked about.
+    pub introspection: Option<IntrospectionSettings>,
     pub accept_id_tokens: bool,
     pub clock_skew: Duration,
     pub allow_http: bool,
     pub keys: KeySource,
+    pub endpoints: Endpoints,
     pub refresh: Duration,
     pub cooldown: Duration,
     pub max_stale: Duration,
     pub tls: Option<TlsFiles>,
+}
+
+/// How an issuer is asked about tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntrospectionSettings {
+    /// An index into [`Checked::clients`].
+    pub client: usize,
+    pub ttl: Duration,
+    pub negative_ttl: Duration,
+    /// Not 0, and neither are the bytes.
+    pub max_entries: usize,
+    pub max_bytes: usize,
+    pub obey_no_store: bool,
+    pub missing_audience: MissingAudience,
+    pub signed: bool,
+    pub stale_if_error: Duration,
+    /// Longer than zero.
+    pub timeout: Duration,
+    /// Not 0.
+    pub concurrency: usize,
+    /// 0 is no limit.
+    pub failures_per_client: u32,
 }
 
 /// Where an issuer's keys come from.
@@ -139,6 +183,88 @@ pub enum KeySource {
     Discovery,
     Url { url: Url, token: Option<Secret> },
     File(PathBuf),
+}
+
+/// Endpoints as they were configured; `None` is what discovery finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    pub authorization: Option<Url>,
+    pub token: Option<Url>,
+    pub introspection: Option<Url>,
+    pub revocation: Option<Url>,
+    pub userinfo: Option<Url>,
+    pub end_session: Option<Url>,
+    pub par: Option<Url>,
+}
+
+/// What Postern is to an issuer.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    pub name: Arc<str>,
+    /// An index into [`Checked::issuers`].
+    pub issuer: usize,
+    pub client_id: Box<str>,
+    pub credentials: ClientCredentials,
+    /// No two the same.
+    pub grant_types: Vec<GrantType>,
+    pub allow_access_tokens_via_browser: bool,
+    pub scopes: Vec<String>,
+    pub pkce: Pkce,
+    pub par: Par,
+}
+
+/// How a client shows who it is.
+#[derive(Clone, Debug)]
+pub enum ClientCredentials {
+    None,
+    SecretBasic(Secret),
+    SecretPost(Secret),
+}
+
+#[derive(Clone, Debug)]
+pub struct SiteSettings {
+    pub name: Arc<str>,
+    /// An origin: scheme, host and port only; http on loopback only.
+    pub url: Url,
+    /// Indexes into [`Checked::clients`]; never empty, and no two the same.
+    pub sign_in: Vec<usize>,
+    pub response_mode: ResponseMode,
+    pub authorize: Authorize,
+    pub userinfo: bool,
+    pub cookie: CookieSettings,
+    pub idle_timeout: Duration,
+    pub absolute_timeout: Duration,
+    pub after_sign_out: Option<String>,
+    pub allowed_redirects: Vec<String>,
+    /// Unsafe methods and upgrades that another site caused are refused, but for these paths.
+    pub refuses_cross_site: bool,
+    pub cross_site_paths: Vec<PathPattern>,
+    pub back_channel_logout: BackChannelLogout,
+    pub long_lived: LongLived,
+    pub pages: Pages,
+}
+
+/// The session cookie of a site; what a browser would not keep to has been refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieSettings {
+    pub name: Box<str>,
+    pub same_site: SameSite,
+    pub domain: Option<Box<str>>,
+    pub secure: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct SessionsSettings {
+    pub store: SessionStore,
+    /// There whenever a route asks for a session.
+    pub keys: Option<MasterKeys>,
+    pub redis: Option<RedisSettings>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionStore {
+    Cookie,
+    Memory,
 }
 
 /// TLS as a client. The files have been seen to hold what they should.
@@ -237,13 +363,49 @@ pub struct MatchSettings {
 #[derive(Clone, Debug)]
 pub enum AccessSettings {
     Public,
-    Bearer(Box<BearerSettings>),
+    Ways(Box<WaysSettings>),
+}
+
+impl AccessSettings {
+    pub fn bearer(&self) -> Option<&BearerSettings> {
+        match self {
+            Self::Public => None,
+            Self::Ways(ways) => ways.bearer.as_ref(),
+        }
+    }
+
+    pub fn session(&self) -> Option<&SessionSettings> {
+        match self {
+            Self::Public => None,
+            Self::Ways(ways) => ways.session.as_ref(),
+        }
+    }
+}
+
+/// Alternatives; at least one is there.
+#[derive(Clone, Debug)]
+pub struct WaysSettings {
+    pub bearer: Option<BearerSettings>,
+    pub session: Option<SessionSettings>,
 }
 
 #[derive(Clone, Debug)]
 pub struct BearerSettings {
     /// Indexes into [`Checked::issuers`]; never empty, and no two with the same identifier.
     pub issuers: Vec<usize>,
+    pub rules: RulesSettings,
+}
+
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    /// An index into [`Checked::sites`].
+    pub site: usize,
+    pub rules: RulesSettings,
+}
+
+/// What whoever is known must satisfy.
+#[derive(Clone, Debug)]
+pub struct RulesSettings {
     pub scopes: Vec<String>,
     pub any_scope: Vec<String>,
     pub claims: Vec<(String, ClaimRule)>,
