@@ -20,6 +20,7 @@ mod harness;
 mod headers;
 mod http2;
 mod inside;
+mod introspection;
 mod layers;
 mod paths;
 mod sidecar;
