@@ -23,6 +23,7 @@ mod headers;
 mod http2;
 mod inside;
 mod interop;
+mod introspection;
 mod layers;
 mod paths;
 mod sidecar;
