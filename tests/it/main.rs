@@ -25,6 +25,7 @@ mod inside;
 mod interop;
 mod introspection;
 mod layers;
+mod online;
 mod paths;
 mod sidecar;
 mod stores;
