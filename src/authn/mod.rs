@@ -12,6 +12,7 @@ mod jwt;
 mod opaque;
 mod presented;
 mod shared;
+mod shared_store;
 mod tally;
 
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
 pub use forget::{Forget, Memories, Tokens};
 pub use opaque::{Introspection, IntrospectionSettings, IntrospectionWiring};
 pub use shared::{Doing, SharedAnswer, SharedAnswers, SharedToken, SharedUnavailable};
+pub use shared_store::StoredAnswers;
 pub use tally::IntrospectionTally;
 
 use crate::caller::Known;
