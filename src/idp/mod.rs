@@ -2,9 +2,12 @@
 //! [`IssuerSettings`], already parsed. Goes out: an [`Issuer`] that keeps its keys fresh on Control and answers workers
 //! without waiting, except for a `kid` it has never seen.
 
+pub mod authorize;
 pub mod discovery;
 pub mod fetch;
+pub mod id_token;
 pub mod keys;
+pub mod logout_token;
 
 use std::path::PathBuf;
 use std::sync::Arc;
