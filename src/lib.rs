@@ -26,6 +26,7 @@ pub mod policy;
 pub mod reason;
 pub mod seal;
 pub mod server;
+pub mod session;
 pub mod telemetry;
 pub mod upstream;
 pub mod wire;

@@ -17,6 +17,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("authn", 4),
     ("outbound", 4),
     ("policy", 3),
+    ("session", 3),
     ("idp", 2),
     ("upstream", 2),
     ("wire", 1),
