@@ -14,7 +14,7 @@ use postern::authn::{BearerWay, MemoryLimits, TokenMemory, Ways, identify};
 use postern::caller::Known;
 use postern::clock::ManualClock;
 use postern::control::Control;
-use postern::idp::{Audiences, Fetch, Issuer, IssuerSettings, KeySource, TokenType};
+use postern::idp::{Audiences, Endpoints, Fetch, Issuer, IssuerSettings, KeySource, TokenType};
 use postern::jose::{Algorithm, AlgorithmSet, Jws, KeySet, SigningKey, verify};
 use postern::wire::owned::OwnedNames;
 use serde_json::json;
@@ -57,6 +57,8 @@ fn issuer(keys: &[SigningKey]) -> Arc<Issuer> {
         accept_id_tokens: false,
         clock_skew: Duration::from_secs(30),
         keys: KeySource::File(file.clone()),
+        endpoints: Endpoints::default(),
+        discover: false,
         refresh: Duration::from_secs(900),
         cooldown: Duration::from_secs(30),
         max_stale: Duration::from_secs(24 * 3600),

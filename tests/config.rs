@@ -111,6 +111,7 @@ fn the_reference_file_reads_with_every_key_turned_on() {
 #[test]
 fn the_reference_file_has_every_key_and_the_defaults() {
     let (path, text) = everything();
+    let all = config::load(Sources::text("postern.yaml", text.clone())).unwrap().config;
     let written = document(&path, &text);
     let mut in_file = BTreeSet::new();
     keys_of_document(&written, String::new(), &mut in_file);
@@ -127,6 +128,8 @@ fn the_reference_file_has_every_key_and_the_defaults() {
     for section in ["server", "admin", "telemetry"] {
         assert_eq!(read[section], defaults[section], "config/postern.yaml shows other defaults for `{section}`");
     }
+    let client = serde_json::to_value(&all.clients["shop-web"]).unwrap();
+    shows_the_defaults_of("clients", &client, &serde_json::to_value(config::client::Client::default()).unwrap());
     for (section, entry) in [("issuers", "corp"), ("upstreams", "orders")] {
         let default = match section {
             "issuers" => serde_json::to_value(config::issuer::Issuer::default()).unwrap(),
@@ -141,12 +144,19 @@ fn the_reference_file_has_every_key_and_the_defaults() {
     }
 }
 
+/// What has no default that could run is off in the file, and shows its defaults all the same.
+fn shows_the_defaults_of(section: &str, entry: &Value, default: &Value) {
+    for (key, value) in default.as_object().unwrap() {
+        assert_eq!(&entry[key], value, "config/postern.yaml shows another default for `{section}.*.{key}`");
+    }
+}
+
 /// `issuers.*.jwks.refresh`, `routes[].match.path`: names of entries and indexes left out.
 fn keys_of_document(value: &Value, at: String, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
-                let key = if ["issuers", "upstreams"].contains(&at.as_str()) { "*" } else { key };
+                let key = if ["issuers", "clients", "upstreams"].contains(&at.as_str()) { "*" } else { key };
                 let at = format!("{at}.{key}").trim_start_matches('.').to_owned();
                 found.insert(at.clone());
                 keys_of_document(value, at, found);

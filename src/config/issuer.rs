@@ -44,8 +44,8 @@ pub struct Issuer {
     pub jwks: Jwks,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub introspection: Option<NotYet>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoints: Option<NotYet>,
+    /// Where the issuer is asked, instead of what its metadata says.
+    pub endpoints: Endpoints,
     /// TLS towards the issuer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
@@ -64,7 +64,7 @@ impl Default for Issuer {
             allow_http: false,
             jwks: Jwks::default(),
             introspection: None,
-            endpoints: None,
+            endpoints: Endpoints::default(),
             tls: None,
         }
     }
@@ -95,6 +95,26 @@ impl Default for Jwks {
     fn default() -> Self {
         Self { refresh: REFRESH, cooldown: COOLDOWN, max_stale: MAX_STALE, url: None, file: None, token: None }
     }
+}
+
+/// An issuer's endpoints, where they are not those of its metadata document (RFC 8414 section 2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Endpoints {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub userinfo: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_session: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub par: Option<String>,
 }
 
 /// TLS towards an issuer or an upstream; PEM files, relative to the configuration file.

@@ -5,6 +5,7 @@
 //! form at once. Mistakes of meaning, such as a route to an upstream that is not there, are `plan`'s to find.
 
 pub mod admin;
+pub mod client;
 pub mod diagnostic;
 pub mod environment;
 mod fault;
@@ -45,8 +46,8 @@ pub struct Config {
     pub telemetry: telemetry::Telemetry,
     /// Identity providers whose tokens are believed, by a name of your own.
     pub issuers: BTreeMap<String, issuer::Issuer>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clients: Option<NotYet>,
+    /// What Postern is to an issuer, by a name of your own; one entry a registration.
+    pub clients: BTreeMap<String, client::Client>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sites: Option<NotYet>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -111,7 +111,7 @@ routes:
   - name: docs
     acces: public
   - just text
-clients: { web: { client_id: x } }
+sites: { shop: { url: x } }
 ";
     assert_eq!(
         report(text),
@@ -158,11 +158,11 @@ error: routes[1]: expected a map of keys, found the text `just text`
 12 |   - just text
    |     ^^^^^^^^^
 
-error: clients: not supported yet
+error: sites: not supported yet
   --> postern.yaml:13:1
    |
-13 | clients: { web: { client_id: x } }
-   | ^^^^^^^
+13 | sites: { shop: { url: x } }
+   | ^^^^^
 "
     );
 }
@@ -277,7 +277,11 @@ fn claims_read_as_values_or_rules() {
 #[test]
 fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name() {
     let unbuilt = [
-        "clients: {}",
+        "clients: { a: { authentication: private_key_jwt } }",
+        "clients: { a: { authentication: tls_client_auth } }",
+        "clients: { a: { private_key: { file: x } } }",
+        "clients: { a: { key_id: x } }",
+        "clients: { a: { assertion: { file: x } } }",
         "sites: {}",
         "sessions: { store: cookie }",
         "admin: { actions: {} }",
@@ -290,7 +294,6 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "server: { listeners: [{ bind: 'a:1', tls: { client_certificates: { ca: x } } }] }",
         "issuers: { a: { tokens: opaque } }",
         "issuers: { a: { introspection: {} } }",
-        "issuers: { a: { endpoints: {} } }",
         "routes: [{ access: { session: { site: shop } } }]",
         "routes: [{ access: { basic: {} } }]",
         "routes: [{ access: { bearer: { sender_constraint: dpop } } }]",
@@ -303,6 +306,29 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         assert_eq!(loaded.findings.errors(), 1, "{text}");
         let shown = loaded.findings.to_string();
         assert!(shown.contains("not supported yet") && shown.contains("postern.yaml:1:"), "{shown}");
+    }
+}
+
+#[test]
+fn grant_types_are_a_list_or_a_named_set() {
+    use client::GrantType::{AuthorizationCode, ClientCredentials, RefreshToken, TokenExchange};
+    let of = |text: &str| {
+        let loaded = read(&format!("clients: {{ a: {{ allowed_grant_types: {text} }} }}\n"));
+        (loaded.config.clients["a"].allowed_grant_types.as_slice().to_vec(), loaded.findings.to_string())
+    };
+    assert_eq!(of("").0, [AuthorizationCode, RefreshToken]);
+    assert_eq!(of("[]").0, []);
+    assert_eq!(of("code_and_client_credentials").0, [AuthorizationCode, RefreshToken, ClientCredentials]);
+    let exchange = "['urn:ietf:params:oauth:grant-type:token-exchange', client_credentials]";
+    assert_eq!(of(exchange).0, [TokenExchange, ClientCredentials]);
+    for (wrong, why) in [
+        ("[authorisation_code]", "did you mean `authorization_code`?"),
+        ("cod", "unknown value `cod`"),
+        ("authorization_code", "unknown value"),
+        ("7", "expected a list of grant types, or one named set"),
+    ] {
+        let (_, report) = of(wrong);
+        assert!(report.contains(why), "{wrong}: {report}");
     }
 }
 

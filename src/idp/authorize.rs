@@ -7,9 +7,15 @@ use std::borrow::Cow;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde_json::Value;
 use url::Url;
 
+use super::Reply;
+use super::registration::{Par, Registration, Unanswered};
+use crate::jose::json;
 use crate::seal::{Secret, random};
+use crate::wire::form::Form;
 
 /// A PKCE code verifier (RFC 7636 section 4.1): 256 random bits, new for each attempt.
 #[derive(Clone, Debug)]
@@ -97,6 +103,56 @@ impl<'a> AuthorizationRequest<'a> {
         parameters.extend(max_age.map(|seconds| ("max_age", seconds.to_string().into())));
         parameters
     }
+}
+
+/// Why a browser can't be sent to the provider.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorizeError {
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    #[error("the provider does not take the pushed request: {0}")]
+    NotTaken(Box<str>),
+}
+
+impl Registration {
+    /// The address to send the browser to. Where requests are pushed (RFC 9126) this asks the provider first.
+    ///
+    /// # Errors
+    /// [`AuthorizeError`] when the provider's endpoints are not known, or a request that must be pushed was not taken.
+    pub async fn authorization_address(&self, request: &AuthorizationRequest<'_>) -> Result<Url, AuthorizeError> {
+        let metadata = self.issuer().metadata();
+        let endpoints = &metadata.endpoints;
+        let endpoint = endpoints.authorization.as_ref().ok_or(Unanswered::NoEndpoint("authorization"))?;
+        let pushed_to = match self.settings().par {
+            Par::Off if !metadata.requires_par => None,
+            Par::Auto => endpoints.par.clone(),
+            Par::Required | Par::Off => {
+                Some(endpoints.par.clone().ok_or(Unanswered::NoEndpoint("pushed authorization request"))?)
+            }
+        };
+        let parameters = request.parameters();
+        let Some(pushed_to) = pushed_to else { return Ok(address(endpoint, &parameters)) };
+        // Section 2.1: the client id comes with the client's own authentication, or beside it.
+        let fields = parameters.iter().filter(|(name, _)| *name != "client_id");
+        let form = fields.fold(Form::default(), |form, (name, value)| form.with(name, value));
+        let reference = reference(&self.ask(pushed_to, form).await?)?;
+        Ok(address(endpoint, &[("client_id", request.client_id.into()), ("request_uri", reference.into())]))
+    }
+}
+
+/// `request_uri` of the answer (RFC 9126 section 2.2).
+fn reference(reply: &Reply) -> Result<String, AuthorizeError> {
+    let no = |why: &str| AuthorizeError::NotTaken(why.into());
+    if reply.status.is_server_error() {
+        return Err(Unanswered::Failed(format!("it answered {}", reply.status).into()).into());
+    }
+    let members = json::object(&reply.body).map_err(|_| no("its answer is no JSON object"))?;
+    if let Some(error) = members.get("error").and_then(Value::as_str) {
+        return Err(no(&error.chars().filter(char::is_ascii_graphic).take(60).collect::<String>()));
+    }
+    let taken = matches!(reply.status, StatusCode::CREATED | StatusCode::OK) && reply.is("application/json");
+    let reference = members.get("request_uri").and_then(Value::as_str).filter(|uri| !uri.is_empty() && taken);
+    reference.map(str::to_owned).ok_or_else(|| no("its answer has no request_uri"))
 }
 
 /// The address that carries these parameters; what the endpoint's own query holds is kept (RFC 6749 section 3.1).

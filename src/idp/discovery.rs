@@ -1,12 +1,57 @@
-//! Finds an issuer's metadata document and reads from it where its keys are. Comes in: the issuer identifier. Goes out:
-//! `jwks_uri`. The document must name the very issuer that was asked for (OpenID Connect Discovery 4.3, RFC 8414
-//! section 3.3): otherwise one provider could answer for another.
+//! Finds an issuer's metadata document and reads from it where its keys and endpoints are. Comes in: the issuer
+//! identifier. Goes out: [`Metadata`]. The document must name the very issuer that was asked for (OpenID Connect Discovery
+//! 4.3, RFC 8414 section 3.3): otherwise one provider could answer for another.
 
 use serde_json::Value;
 use url::Url;
 
 use super::fetch::{DOCUMENT_LIMIT, Fetch, FetchError, FetchTls, Wanted, is_loopback};
+use crate::caller::Claims;
 use crate::jose::json::{self, JsonError};
+
+/// Where an issuer is asked (RFC 8414 section 2). An address that is not https, beyond what plain http is allowed for,
+/// counts as none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    pub authorization: Option<Url>,
+    pub token: Option<Url>,
+    pub introspection: Option<Url>,
+    pub revocation: Option<Url>,
+    pub userinfo: Option<Url>,
+    pub end_session: Option<Url>,
+    /// Pushed authorization requests (RFC 9126 section 5).
+    pub par: Option<Url>,
+}
+
+impl Endpoints {
+    /// These, and where there is none, the other's.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let of = |field: fn(&Self) -> &Option<Url>| field(self).as_ref().or(field(other).as_ref()).cloned();
+        Self {
+            authorization: of(|all| &all.authorization),
+            token: of(|all| &all.token),
+            introspection: of(|all| &all.introspection),
+            revocation: of(|all| &all.revocation),
+            userinfo: of(|all| &all.userinfo),
+            end_session: of(|all| &all.end_session),
+            par: of(|all| &all.par),
+        }
+    }
+}
+
+/// What an issuer says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    pub jwks: Option<Url>,
+    pub endpoints: Endpoints,
+    /// `authorization_response_iss_parameter_supported` (RFC 9207 section 3).
+    pub names_itself_in_answers: bool,
+    /// `require_pushed_authorization_requests` (RFC 9126 section 5).
+    pub requires_par: bool,
+    /// `code_challenge_methods_supported` has `S256`. `None`: the document does not say.
+    pub takes_s256: Option<bool>,
+}
 
 /// What discovery needs to know of an issuer.
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +74,16 @@ pub enum DiscoveryError {
     Json { url: Box<Url>, source: JsonError },
     #[error("the metadata at {url} names the issuer {named}, not `{wanted}`")]
     OtherIssuer { url: Box<Url>, named: String, wanted: String },
-    #[error("the metadata at {url} has no usable jwks_uri: it must be https")]
-    KeysAddress { url: Box<Url> },
+    #[error("the issuer's metadata has no usable jwks_uri: it must be https")]
+    KeysAddress,
 }
 
 impl Discovery<'_> {
-    /// Where the issuer's keys are.
+    /// What the issuer says of itself.
     ///
     /// # Errors
     /// [`DiscoveryError`] when no metadata is found, or what is found is not this issuer's.
-    pub async fn keys_address(&self, fetch: &Fetch) -> Result<Url, DiscoveryError> {
+    pub async fn metadata(&self, fetch: &Fetch) -> Result<Metadata, DiscoveryError> {
         let issuer = self.issuer_url()?;
         let mut absent = None;
         for url in well_known(&issuer) {
@@ -59,7 +104,7 @@ impl Discovery<'_> {
         url.ok_or_else(|| DiscoveryError::Issuer(self.issuer.to_owned()))
     }
 
-    fn read(&self, issuer: &Url, url: Url, document: &[u8]) -> Result<Url, DiscoveryError> {
+    fn read(&self, issuer: &Url, url: Url, document: &[u8]) -> Result<Metadata, DiscoveryError> {
         let url = Box::new(url);
         let metadata = match json::object(document) {
             Ok(metadata) => metadata,
@@ -73,7 +118,10 @@ impl Discovery<'_> {
                 return Err(DiscoveryError::OtherIssuer { url, named, wanted: self.issuer.to_owned() });
             }
         }
-        let address = metadata.get("jwks_uri").and_then(Value::as_str).and_then(|address| Url::parse(address).ok());
+        Ok(self.told(issuer, &metadata))
+    }
+
+    fn told(&self, issuer: &Url, metadata: &Claims) -> Metadata {
         // A provider elsewhere must not point us at plain services of this machine.
         let may_be_plain = self.allow_http || (issuer.scheme() == "http" && is_loopback(issuer));
         let is_good = |address: &Url| match address.scheme() {
@@ -81,7 +129,27 @@ impl Discovery<'_> {
             "http" => may_be_plain && (self.allow_http || is_loopback(address)),
             _ => false,
         };
-        address.filter(is_good).ok_or(DiscoveryError::KeysAddress { url })
+        let address = |name: &str| {
+            let text = metadata.get(name).and_then(Value::as_str)?;
+            Url::parse(text).ok().filter(|url| is_good(url) && url.has_host() && url.fragment().is_none())
+        };
+        let flag = |name: &str| metadata.get(name) == Some(&Value::Bool(true));
+        let challenges = metadata.get("code_challenge_methods_supported").and_then(Value::as_array);
+        Metadata {
+            jwks: address("jwks_uri"),
+            endpoints: Endpoints {
+                authorization: address("authorization_endpoint"),
+                token: address("token_endpoint"),
+                introspection: address("introspection_endpoint"),
+                revocation: address("revocation_endpoint"),
+                userinfo: address("userinfo_endpoint"),
+                end_session: address("end_session_endpoint"),
+                par: address("pushed_authorization_request_endpoint"),
+            },
+            names_itself_in_answers: flag("authorization_response_iss_parameter_supported"),
+            requires_par: flag("require_pushed_authorization_requests"),
+            takes_s256: challenges.map(|methods| methods.iter().any(|method| method == "S256")),
+        }
     }
 }
 
@@ -125,7 +193,7 @@ mod tests {
         assert_eq!(of("https://id.example/"), plain);
     }
 
-    fn read(issuer: &str, allow_http: bool, document: &str) -> Result<Url, DiscoveryError> {
+    fn read(issuer: &str, allow_http: bool, document: &str) -> Result<Metadata, DiscoveryError> {
         let discovery = Discovery { issuer, tls: None, allow_http };
         let url = discovery.issuer_url()?;
         discovery.read(&url, url.clone(), document.as_bytes())
@@ -135,7 +203,7 @@ mod tests {
     fn metadata_of_another_issuer_is_refused() {
         let document = |issuer: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"https://id.example/keys"}}"#);
         let ours = "https://id.example/a";
-        assert_eq!(read(ours, false, &document(ours)).unwrap().as_str(), "https://id.example/keys");
+        assert_eq!(read(ours, false, &document(ours)).unwrap().jwks.unwrap().as_str(), "https://id.example/keys");
         for other in
             ["https://id.example/a/", "https://ID.example/a", "https://id.example/b", "http://id.example/a", ""]
         {
@@ -149,7 +217,10 @@ mod tests {
     #[test]
     fn keys_are_fetched_over_https_or_on_this_machine() {
         let keys = |issuer: &str, allow_http, keys: &str| {
-            read(issuer, allow_http, &format!(r#"{{"issuer":"{issuer}","jwks_uri":"{keys}"}}"#)).is_ok()
+            let document = format!(r#"{{"issuer":"{issuer}","jwks_uri":"{keys}","token_endpoint":"{keys}"}}"#);
+            let told = read(issuer, allow_http, &document).unwrap();
+            assert_eq!(told.jwks, told.endpoints.token, "endpoints are held to the rule of keys");
+            told.jwks.is_some()
         };
         assert!(keys("https://id.example", false, "https://elsewhere.example/keys"));
         assert!(keys("http://127.0.0.1:9", false, "http://127.0.0.1:9/keys"));
@@ -160,6 +231,22 @@ mod tests {
         assert!(!keys("http://127.0.0.1:9", false, "http://id.example/keys"));
         assert!(!keys("https://id.example", false, "file:///etc/passwd"));
         assert!(!keys("https://id.example", false, "keys"));
+    }
+
+    #[test]
+    fn what_is_configured_wins_over_what_is_discovered() {
+        let at = |text: &str| Some(Url::parse(text).unwrap());
+        let told = read(
+            "https://id.example",
+            false,
+            r#"{"issuer":"https://id.example","token_endpoint":"https://id.example/t",
+                "introspection_endpoint":"https://id.example/i","code_challenge_methods_supported":["plain"]}"#,
+        )
+        .unwrap();
+        let ours = Endpoints { introspection: at("https://id.example/ours"), ..Endpoints::default() };
+        let both = ours.or(&told.endpoints);
+        assert_eq!((both.introspection, both.token), (ours.introspection, at("https://id.example/t")));
+        assert_eq!((told.takes_s256, told.names_itself_in_answers, told.requires_par), (Some(false), false, false));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The one HTTP client for identity providers. Comes in: an https address (http only where that was allowed). Goes out:
-//! at most so many bytes of a 200, or why there are none. One connection a request, nothing kept, redirects never
-//! followed, every wait under one deadline: a provider is asked a few times an hour, and may be hostile or half dead.
-//! Runs on Control; a worker never opens one of these sockets.
+//! The one HTTP client for identity providers. Comes in: an https address (http only where that was allowed), and a form
+//! where something is asked. Goes out: at most so many bytes of an answer, or why there are none. One connection a
+//! request, nothing kept, redirects never followed, every wait under one deadline: a provider may be hostile or half
+//! dead. Runs on Control; a worker never opens one of these sockets.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -24,9 +24,12 @@ use crate::clock::Clock;
 use crate::seal::Secret;
 use crate::wire::Body;
 use crate::wire::body::{CappedError, capped};
+use crate::wire::form::{self, Form};
 
 /// Key sets and metadata are a few KiB; this much is read.
 pub const DOCUMENT_LIMIT: usize = 1024 * 1024;
+/// Answers of the token, introspection and other endpoints; this much is read.
+pub const ANSWER_LIMIT: usize = 256 * 1024;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -61,6 +64,41 @@ pub struct Wanted<'a> {
     pub limit: usize,
 }
 
+/// What to ask an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub url: &'a Url,
+    pub form: &'a Form,
+    /// What goes along, such as the credentials of a client.
+    pub headers: &'a HeaderMap,
+    /// Media types that are understood.
+    pub accept: &'static str,
+    pub tls: Option<&'a FetchTls>,
+    pub allow_http: bool,
+    pub limit: usize,
+}
+
+/// What an endpoint answered, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// The media type without its parameters, as it was written.
+    pub fn media_type(&self) -> Option<&str> {
+        let text = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        text.split(';').next().map(str::trim)
+    }
+
+    /// Whether the body says of itself that it is of this media type (compared without case, RFC 9110 section 8.3.1).
+    pub fn is(&self, media_type: &str) -> bool {
+        self.media_type().is_some_and(|is| is.eq_ignore_ascii_case(media_type))
+    }
+}
+
 /// Why a document could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -93,6 +131,11 @@ impl FetchError {
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Status { status, .. } if status.is_client_error() || status.is_redirection())
     }
+
+    /// The connection stood and broke off. What was asked may have been done.
+    pub const fn is_broken_off(&self) -> bool {
+        matches!(self, Self::Http { .. } | Self::Body { source: CappedError::Broken(_), .. })
+    }
 }
 
 impl Fetch {
@@ -114,35 +157,47 @@ impl Fetch {
     /// # Errors
     /// [`FetchError`] for everything but a 200 whose body ends within limit and deadline.
     pub async fn get(&self, wanted: Wanted<'_>) -> Result<Bytes, FetchError> {
+        let Wanted { url, bearer, tls, allow_http, limit } = wanted;
+        let is_https = is_https(url, allow_http)?;
+        let sent = Sent { url, request: get(url, bearer)?, tls, is_https, limit, only_ok: true };
+        self.in_time(url, self.send(sent)).await.map(|reply| reply.body)
+    }
+
+    /// Posts a form to an endpoint. Never sends it twice.
+    ///
+    /// # Errors
+    /// [`FetchError`] when there is no whole answer within limit and deadline. An answer of any status is none.
+    pub async fn post(&self, asked: Asked<'_>) -> Result<Reply, FetchError> {
+        let Asked { url, form: _, headers: _, accept: _, tls, allow_http, limit } = asked;
+        let is_https = is_https(url, allow_http)?;
+        let sent = Sent { url, request: post(&asked)?, tls, is_https, limit, only_ok: false };
+        self.in_time(url, self.send(sent)).await
+    }
+
+    async fn in_time<T>(&self, url: &Url, work: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
         tokio::select! {
-            answer = self.ask(wanted) => answer,
+            answer = work => answer,
             () = self.clock.sleep(self.deadline) => {
-                Err(FetchError::Deadline { url: wanted.url.clone(), within: self.deadline })
+                Err(FetchError::Deadline { url: url.clone(), within: self.deadline })
             }
         }
     }
 
-    async fn ask(&self, wanted: Wanted<'_>) -> Result<Bytes, FetchError> {
-        let url = wanted.url;
-        let is_https = match url.scheme() {
-            "https" => true,
-            "http" if wanted.allow_http || is_loopback(url) => false,
-            _ => return Err(FetchError::NotSecure(url.clone())),
-        };
+    async fn send(&self, sent: Sent<'_>) -> Result<Reply, FetchError> {
+        let url = sent.url;
         let host = url.host_str().ok_or_else(|| FetchError::NoHost(url.clone()))?;
-        let request = request(url, host, wanted.bearer)?;
         let tcp = self.connect(url, host).await?;
-        if !is_https {
-            return exchange(tcp, request, wanted).await;
+        if !sent.is_https {
+            return exchange(tcp, sent).await;
         }
-        let config = match wanted.tls {
+        let config = match sent.tls {
             None => self.system_config()?,
             Some(tls) => Arc::new(config(tls).await?),
         };
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = name.map_err(|_| FetchError::ServerName(host.to_owned()))?;
         let tls = TlsConnector::from(config).connect(name, tcp).await;
-        exchange(tls.map_err(|source| FetchError::Connect { host: host.to_owned(), source })?, request, wanted).await
+        exchange(tls.map_err(|source| FetchError::Connect { host: host.to_owned(), source })?, sent).await
     }
 
     /// The first address that answers, of the first few.
@@ -193,17 +248,37 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn request(url: &Url, host: &str, bearer: Option<&Secret>) -> Result<Request<Body>, FetchError> {
-    let failed = |source| FetchError::Request { url: url.clone(), source };
+fn is_https(url: &Url, allow_http: bool) -> Result<bool, FetchError> {
+    match url.scheme() {
+        "https" => Ok(true),
+        "http" if allow_http || is_loopback(url) => Ok(false),
+        _ => Err(FetchError::NotSecure(url.clone())),
+    }
+}
+
+/// A request, written, and what holds for its answer.
+struct Sent<'a> {
+    url: &'a Url,
+    request: Request<Body>,
+    tls: Option<&'a FetchTls>,
+    is_https: bool,
+    limit: usize,
+    /// The body of anything but a 200 is not worth reading.
+    only_ok: bool,
+}
+
+/// What every request says.
+fn head(url: &Url, method: Method, accept: &'static str) -> Result<http::request::Builder, FetchError> {
+    let host = url.host_str().ok_or_else(|| FetchError::NoHost(url.clone()))?;
     let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let mut request = Request::builder()
-        .method(Method::GET)
-        .uri(target)
-        .header(HOST, authority)
-        .header(ACCEPT, "application/json, application/jwk-set+json")
-        .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
-        .header(CONNECTION, "close");
+    let head = Request::builder().method(method).uri(target).header(HOST, authority).header(ACCEPT, accept);
+    Ok(head.header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION"))).header(CONNECTION, "close"))
+}
+
+fn get(url: &Url, bearer: Option<&Secret>) -> Result<Request<Body>, FetchError> {
+    let failed = |source| FetchError::Request { url: url.clone(), source };
+    let mut request = head(url, Method::GET, "application/json, application/jwk-set+json")?;
     if let Some(bearer) = bearer {
         let mut value =
             HeaderValue::try_from(format!("Bearer {}", bearer.expose())).map_err(|error| failed(error.into()))?;
@@ -213,24 +288,33 @@ fn request(url: &Url, host: &str, bearer: Option<&Secret>) -> Result<Request<Bod
     request.body(Body::Empty).map_err(failed)
 }
 
+fn post(asked: &Asked<'_>) -> Result<Request<Body>, FetchError> {
+    let failed = |source| FetchError::Request { url: asked.url.clone(), source };
+    let head = head(asked.url, Method::POST, asked.accept)?.header(CONTENT_TYPE, form::MEDIA_TYPE);
+    let mut request = head.body(Body::from(asked.form.to_body())).map_err(failed)?;
+    request.headers_mut().extend(asked.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    Ok(request)
+}
+
 /// Sends the request and reads the answer, driving the connection from the same task so that both end together.
-async fn exchange<S>(stream: S, request: Request<Body>, wanted: Wanted<'_>) -> Result<Bytes, FetchError>
+async fn exchange<S>(stream: S, sent: Sent<'_>) -> Result<Reply, FetchError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let broke = |source| FetchError::Http { url: wanted.url.clone(), source };
+    let Sent { url, request, limit, only_ok, .. } = sent;
+    let broke = |source| FetchError::Http { url: url.clone(), source };
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(broke)?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(broke)?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status { url: wanted.url.clone(), status: response.status() });
+        let (head, body) = sender.send_request(request).await.map_err(broke)?.into_parts();
+        if only_ok && head.status != StatusCode::OK {
+            return Err(FetchError::Status { url: url.clone(), status: head.status });
         }
-        let body = capped(response.into_body(), wanted.limit).await;
-        body.map_err(|source| FetchError::Body { url: wanted.url.clone(), source })
+        let body = capped(body, limit).await.map_err(|source| FetchError::Body { url: url.clone(), source })?;
+        Ok(Reply { status: head.status, headers: head.headers, body })
     };
     let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
     tokio::select! {

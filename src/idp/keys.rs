@@ -1,5 +1,5 @@
-//! An issuer's keys, kept fresh. Comes in: where they are published. Goes out: the last good set, or that there is none
-//! to rely on.
+//! An issuer's keys and metadata, kept fresh. Comes in: where they are published. Goes out: the last good set, or that
+//! there is none to rely on; and the endpoints that discovery found last.
 //!
 //! One task on Control does all fetching: at the start until it succeeds (with back-off), then every `refresh`, and
 //! when somebody asks because of an unknown `kid`. So there is never more than one fetch in flight, and a client that
@@ -9,11 +9,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
 use url::Url;
 
-use super::discovery::{Discovery, DiscoveryError};
+use super::discovery::{Discovery, DiscoveryError, Metadata};
 use super::fetch::{self, DOCUMENT_LIMIT, Fetch, FetchError, Wanted};
 use super::{IssuerSettings, KeySource, Standing};
 use crate::clock::{Clock, Tick};
@@ -59,6 +59,8 @@ pub(super) struct KeyRing {
     /// How long an asker waits: as long as a fetch may take.
     patience: Duration,
     current: ArcSwapOption<Keys>,
+    /// What discovery found last; where endpoints are configured, those.
+    metadata: Arc<ArcSwap<Metadata>>,
     asked: Mutex<Asked>,
     done: watch::Sender<Done>,
     wake: Arc<Notify>,
@@ -88,6 +90,10 @@ impl KeyRing {
             cooldown: settings.cooldown,
             patience: deadline,
             current: ArcSwapOption::empty(),
+            metadata: Arc::new(ArcSwap::from_pointee(Metadata {
+                endpoints: settings.endpoints.clone(),
+                ..Metadata::default()
+            })),
             asked: Mutex::default(),
             done: watch::Sender::new(Done::default()),
             wake: Arc::default(),
@@ -98,7 +104,13 @@ impl KeyRing {
     pub(super) fn start(self: &Arc<Self>, settings: Arc<IssuerSettings>, fetch: Fetch, control: &Control) {
         let ring = Arc::downgrade(self);
         let (clock, wake) = (self.clock.clone(), Arc::clone(&self.wake));
-        control.start(keep_fresh(ring, clock, wake, Loader { settings, fetch, address: None }));
+        let loader = Loader { settings, fetch, metadata: Arc::clone(&self.metadata), address: None };
+        control.start(keep_fresh(ring, clock, wake, loader));
+    }
+
+    /// What is known of the issuer's endpoints now.
+    pub(super) fn metadata(&self) -> Arc<Metadata> {
+        self.metadata.load_full()
     }
 
     /// The set to check tokens with now.
@@ -249,18 +261,21 @@ fn early(span: Duration) -> Duration {
 struct Loader {
     settings: Arc<IssuerSettings>,
     fetch: Fetch,
+    metadata: Arc<ArcSwap<Metadata>>,
     /// Where discovery said the keys are, and for which asking it said so.
-    address: Option<(Url, u64)>,
+    address: Option<(Option<Url>, u64)>,
 }
 
 impl Loader {
     async fn load(&mut self, asked: u64) -> Result<KeySet, LoadError> {
         let settings = Arc::clone(&self.settings);
+        let discovered = if settings.discovers() { self.discover(asked).await? } else { None };
         let document = match &settings.keys {
+            KeySource::None => return Ok(KeySet::none()),
             KeySource::File(path) => return Ok(KeySet::parse(&fetch::read(path, DOCUMENT_LIMIT).await?)?),
             KeySource::Url { url, token } => self.get(url, token.as_ref()).await?,
             KeySource::Discovery => {
-                let url = self.discover(asked).await?;
+                let url = discovered.ok_or(DiscoveryError::KeysAddress)?;
                 self.get(&url, None).await.inspect_err(|_| self.address = None)?
             }
         };
@@ -268,14 +283,16 @@ impl Loader {
     }
 
     /// Metadata is read again at each refresh; for an unknown `kid` the keys are fetched where they were.
-    async fn discover(&mut self, asked: u64) -> Result<Url, DiscoveryError> {
+    async fn discover(&mut self, asked: u64) -> Result<Option<Url>, DiscoveryError> {
         if let Some((url, _)) = self.address.take().filter(|(_, known_at)| asked > *known_at) {
             self.address = Some((url.clone(), asked));
             return Ok(url);
         }
-        let IssuerSettings { issuer, tls, allow_http, .. } = &*self.settings;
+        let IssuerSettings { issuer, tls, allow_http, endpoints, .. } = &*self.settings;
         let discovery = Discovery { issuer, tls: tls.as_ref(), allow_http: *allow_http };
-        let url = discovery.keys_address(&self.fetch).await?;
+        let told = discovery.metadata(&self.fetch).await?;
+        let url = told.jwks.clone();
+        self.metadata.store(Arc::new(Metadata { endpoints: endpoints.or(&told.endpoints), ..told }));
         self.address = Some((url.clone(), asked));
         Ok(url)
     }

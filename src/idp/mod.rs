@@ -3,27 +3,39 @@
 //! without waiting, except for a `kid` it has never seen.
 
 pub mod authorize;
+pub mod client_auth;
 pub mod discovery;
 pub mod fetch;
 pub mod id_token;
 pub mod keys;
 pub mod logout_token;
+pub mod registration;
+pub mod revoke;
+pub mod token;
+pub mod userinfo;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::HeaderMap;
 use url::Url;
 
 pub use crate::jose::{Audiences, TokenType};
-pub use fetch::{Fetch, FetchTls};
+pub use client_auth::{ClientAuth, ClientIdentity};
+pub use discovery::{Endpoints, Metadata};
+pub use fetch::{Fetch, FetchError, FetchTls, Reply};
 pub use keys::{Keys, KeysUnavailable};
+pub use registration::{Par, Registration, RegistrationSettings};
+pub use token::{Grant, TokenError, TokenSet};
 
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::jose::{AlgorithmSet, Expected};
 use crate::seal::Secret;
+use crate::wire::form::Form;
+use fetch::{ANSWER_LIMIT, Asked};
 use keys::KeyRing;
 
 /// One issuer as it was configured. Two that are equal may share one [`Issuer`] over a reload.
@@ -39,6 +51,10 @@ pub struct IssuerSettings {
     pub accept_id_tokens: bool,
     pub clock_skew: Duration,
     pub keys: KeySource,
+    /// Endpoints as they were configured: they win over what discovery finds.
+    pub endpoints: Endpoints,
+    /// Metadata is looked up for its endpoints, also where the keys come from elsewhere.
+    pub discover: bool,
     /// The set is fetched again after this long, or up to a quarter earlier.
     pub refresh: Duration,
     /// Between two fetches that unknown `kid`s cause.
@@ -53,15 +69,20 @@ pub struct IssuerSettings {
 /// Where an issuer's keys come from.
 #[derive(Clone, Debug)]
 pub enum KeySource {
+    /// None are needed: nothing that this issuer signs is believed.
+    None,
     Discovery,
-    Url { url: Url, token: Option<Secret> },
+    Url {
+        url: Url,
+        token: Option<Secret>,
+    },
     File(PathBuf),
 }
 
 impl PartialEq for KeySource {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Discovery, Self::Discovery) => true,
+            (Self::None, Self::None) | (Self::Discovery, Self::Discovery) => true,
             (Self::Url { url, token }, Self::Url { url: other_url, token: other_token }) => {
                 let same_token = match (token, other_token) {
                     (None, None) => true,
@@ -76,6 +97,13 @@ impl PartialEq for KeySource {
     }
 }
 
+impl IssuerSettings {
+    /// Whether the metadata document is read.
+    pub const fn discovers(&self) -> bool {
+        self.discover || matches!(self.keys, KeySource::Discovery)
+    }
+}
+
 impl PartialEq for IssuerSettings {
     fn eq(&self, other: &Self) -> bool {
         let Self {
@@ -87,6 +115,8 @@ impl PartialEq for IssuerSettings {
             accept_id_tokens,
             clock_skew,
             keys,
+            endpoints,
+            discover,
             refresh,
             cooldown,
             max_stale,
@@ -96,6 +126,7 @@ impl PartialEq for IssuerSettings {
         (name, issuer, audiences, keys, tls) == (&other.name, &other.issuer, &other.audiences, &other.keys, &other.tls)
             && (algorithms, token_type, accept_id_tokens, allow_http)
                 == (&other.algorithms, &other.token_type, &other.accept_id_tokens, &other.allow_http)
+            && (endpoints, discover) == (&other.endpoints, &other.discover)
             && (clock_skew, refresh, cooldown, max_stale)
                 == (&other.clock_skew, &other.refresh, &other.cooldown, &other.max_stale)
     }
@@ -128,6 +159,19 @@ pub struct Issuer {
     control: Control,
     fetch: Fetch,
     tally: Tally,
+}
+
+/// What one of an issuer's endpoints is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub url: &'a Url,
+    pub form: &'a Form,
+    /// What goes along, such as the credentials of a client.
+    pub headers: &'a HeaderMap,
+    /// Media types that are understood.
+    pub accept: &'static str,
+    /// The deadline for all of it.
+    pub within: Duration,
 }
 
 /// How many tokens of this issuer were checked in full, by outcome. Remembered tokens are not among them.
@@ -193,6 +237,29 @@ impl Issuer {
     /// Changes whenever a key leaves or changes. `None` while there are no keys to rely on.
     pub fn generation(&self) -> Option<u64> {
         self.ring.generation()
+    }
+
+    /// What the configuration and discovery say of its endpoints so far. Never waits; before discovery has succeeded
+    /// once, an endpoint that is not configured is `None`.
+    pub fn metadata(&self) -> Arc<Metadata> {
+        self.ring.metadata()
+    }
+
+    /// The background runtime that its requests run on.
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Posts a form to one of its endpoints, with the TLS settings and within the deadline given. To be run on Control.
+    ///
+    /// # Errors
+    /// [`FetchError`] when there is no whole answer; one of any status is none.
+    pub async fn post(&self, question: Question<'_>) -> Result<Reply, FetchError> {
+        let IssuerSettings { tls, allow_http, .. } = &*self.settings;
+        let Question { url, form, headers, accept, within } = question;
+        let asked =
+            Asked { url, form, headers, accept, tls: tls.as_ref(), allow_http: *allow_http, limit: ANSWER_LIMIT };
+        self.fetch.clone().within(within).post(asked).await
     }
 
     /// What its access tokens must be like.

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use url::Url;
 
-use super::{Audiences, Fetch, Issuer, IssuerSettings, KeySource, TokenType};
+use super::{Audiences, Endpoints, Fetch, Issuer, IssuerSettings, KeySource, TokenType};
 use crate::clock::{ManualClock, Time};
 use crate::control::Control;
 use crate::jose::{AlgorithmSet, SigningKey};
@@ -25,6 +25,8 @@ pub(crate) enum Answer {
     Status(u16, Vec<u8>),
     /// Never anything.
     Silence,
+    /// The connection is closed without a word.
+    Closed,
     /// A head, and then a body without end.
     Endless,
     /// The start of a body, then the connection ends.
@@ -76,6 +78,7 @@ impl Provider {
         self.requests.borrow().iter().filter(|head| head.starts_with(&format!("GET {KEYS} "))).count()
     }
 
+    /// What was asked: heads, and the bodies behind them.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.requests.borrow().clone()
     }
@@ -94,6 +97,8 @@ impl Provider {
             accept_id_tokens: false,
             clock_skew: Duration::from_secs(30),
             keys: KeySource::Discovery,
+            endpoints: Endpoints::default(),
+            discover: false,
             refresh: Duration::from_secs(900),
             cooldown: Duration::from_secs(30),
             max_stale: Duration::from_secs(24 * 3600),
@@ -132,15 +137,27 @@ async fn serve(
             Err(_) => return,
         }
     }
-    let head = String::from_utf8(head).unwrap();
-    let path = head.split(' ').nth(1).unwrap().to_owned();
-    requests.send_modify(|requests| requests.push(head));
+    let mut asked = String::from_utf8(head).unwrap();
+    let path = asked.split(' ').nth(1).unwrap().to_owned();
+    let length =
+        asked.to_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    asked.push_str(std::str::from_utf8(&body).unwrap());
+    requests.send_modify(|requests| requests.push(asked));
     let answer = answers.lock().unwrap().get(&path).cloned();
     let whole = match answer.unwrap_or(Answer::Status(404, Vec::new())) {
         Answer::Status(status, body) => {
-            let head = format!("HTTP/1.1 {status} x\r\nLocation: /elsewhere\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status} x\r\nLocation: /elsewhere\r\nContent-Type: application/json; charset=utf-8\r\n\
+                 Content-Length: {}\r\n\r\n",
+                body.len()
+            );
             [head.as_bytes(), &body].concat()
         }
+        Answer::Closed => return,
         Answer::Silence => return std::future::pending().await,
         Answer::Torn => b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"keys\":[".to_vec(),
         Answer::Endless => {

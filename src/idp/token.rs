@@ -216,7 +216,8 @@ mod tests {
         let set = answered(&json!({})).unwrap();
         assert!(set.access_token.equals(b"at") && set.refresh_token.unwrap().equals(b"rt"));
         assert_eq!((set.expires_in, set.scope.as_deref()), (Some(Duration::from_secs(300)), Some("openid")));
-        let bare = answered(&json!({ "expires_in": null, "refresh_token": null, "id_token": "", "scope": null })).unwrap();
+        let bare =
+            answered(&json!({ "expires_in": null, "refresh_token": null, "id_token": "", "scope": null })).unwrap();
         assert!(bare.expires_in.is_none() && bare.refresh_token.is_none() && bare.id_token.is_none());
         assert_eq!(answered(&json!({ "expires_in": 60.0 })).unwrap().expires_in, Some(Duration::from_secs(60)));
         assert!(answered(&json!({ "expires_in": u64::MAX })).is_ok());
@@ -260,11 +261,15 @@ mod tests {
             read(&reply(status, "application/json", &json!({ "error": code }).to_string())).unwrap_err()
         };
         assert!(error(400, "invalid_grant").is_spent() && !error(400, "invalid_grant").is_outage());
-        for code in ["invalid_client", "invalid_request", "unauthorized_client", "unsupported_grant_type", "odd\u{1b}[1m"] {
+        for code in
+            ["invalid_client", "invalid_request", "unauthorized_client", "unsupported_grant_type", "odd\u{1b}[1m"]
+        {
             assert!(!error(400, code).is_spent() && !error(401, code).is_outage(), "{code}");
         }
         assert_eq!(error(400, "odd\u{1b}[1m").to_string(), "the token endpoint refused: odd[1m");
-        for outage in [error(503, "x"), error(500, "invalid_grant"), error(429, "x"), error(400, "temporarily_unavailable")] {
+        for outage in
+            [error(503, "x"), error(500, "invalid_grant"), error(429, "x"), error(400, "temporarily_unavailable")]
+        {
             assert!(outage.is_outage() && !outage.is_spent());
         }
     }

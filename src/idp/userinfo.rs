@@ -66,7 +66,21 @@ pub fn merge(id_token: &mut Claims, userinfo: Claims) {
 
 /// Claims of the protocol itself, which say nothing about a person.
 const PROTOCOL: [&str; 15] = [
-    "iss", "sub", "aud", "exp", "iat", "nbf", "jti", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "c_hash", "sid",
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "auth_time",
+    "nonce",
+    "acr",
+    "amr",
+    "azp",
+    "at_hash",
+    "c_hash",
+    "sid",
 ];
 
 #[cfg(test)]
@@ -90,7 +104,10 @@ mod tests {
     fn userinfo_adds_and_never_replaces_what_was_signed_about_the_sign_in() {
         let object = |value: serde_json::Value| value.as_object().unwrap().clone();
         let mut claims = object(json!({ "sub": "alice", "acr": "1", "name": "A" }));
-        merge(&mut claims, object(json!({ "sub": "alice", "acr": "gold", "auth_time": 9, "name": "Alice", "groups": ["x"] })));
+        merge(
+            &mut claims,
+            object(json!({ "sub": "alice", "acr": "gold", "auth_time": 9, "name": "Alice", "groups": ["x"] })),
+        );
         assert_eq!(claims, object(json!({ "sub": "alice", "acr": "1", "name": "Alice", "groups": ["x"] })));
     }
 }

@@ -31,7 +31,7 @@ pub enum KeySetError {
     NothingUsable(usize),
 }
 
-/// Keys of one issuer. Never empty.
+/// Keys of one issuer.
 #[derive(Debug)]
 pub struct KeySet {
     keys: Box<[PreparedKey]>,
@@ -53,6 +53,11 @@ impl KeySet {
         }
         let skipped = written.len() - keys.len();
         Ok(Self { keys, skipped })
+    }
+
+    /// No keys, for an issuer that is trusted for no signature: every signed token is refused with them.
+    pub fn none() -> Self {
+        Self { keys: Box::default(), skipped: 0 }
     }
 
     /// The keys that a token may have been signed with, at most [`MAX_CANDIDATES`].
@@ -77,7 +82,7 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Never: a set without keys is not made.
+    /// Only the set that was made to be.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }

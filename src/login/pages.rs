@@ -38,12 +38,17 @@ pub fn choose(brand: &Brand, choices: &[Choice]) -> Response<Body> {
     let link = |choice: &Choice| {
         let quiet = if choice.remembered { "" } else { " quiet" };
         let last = if choice.remembered { " <small>(last time)</small>" } else { "" };
-        format!("<li><a class=\"act{quiet}\" href=\"{}\">{}{last}</a></li>\n", escape(&choice.href), escape(&choice.label))
+        format!(
+            "<li><a class=\"act{quiet}\" href=\"{}\">{}{last}</a></li>\n",
+            escape(&choice.href),
+            escape(&choice.label)
+        )
     };
     // What was taken last stands first.
     let (first, rest): (Vec<&Choice>, Vec<&Choice>) = choices.iter().partition(|choice| choice.remembered);
     let links: String = first.into_iter().chain(rest).map(link).collect();
-    let body = format!("<p>to go on to {}. With whom do you have an account?</p>\n<ul>\n{links}</ul>", escape(&brand.name));
+    let body =
+        format!("<p>to go on to {}. With whom do you have an account?</p>\n<ul>\n{links}</ul>", escape(&brand.name));
     page(brand, StatusCode::OK, "Sign in", &body)
 }
 
@@ -72,7 +77,14 @@ pub fn confirm_sign_out(brand: &Brand, action: &str, fields: &[(&str, &str)]) ->
 }
 
 /// A sign-in that came to nothing. `text` is ours; `start` begins anew.
-pub fn failed(brand: &Brand, status: StatusCode, title: &str, text: &str, start: &str, request_id: &str) -> Response<Body> {
+pub fn failed(
+    brand: &Brand,
+    status: StatusCode,
+    title: &str,
+    text: &str,
+    start: &str,
+    request_id: &str,
+) -> Response<Body> {
     let body = format!(
         "<p role=\"alert\">{}</p>\n<p><a class=\"act\" href=\"{}\">Start again</a></p>\n<p><small>{} · request <code>{}</code></small></p>",
         escape(text),
@@ -146,7 +158,11 @@ mod tests {
     use super::*;
 
     fn brand() -> Brand {
-        Brand { name: "Sh<o>p".into(), css: Some("h1 { color: red }".into()), logo: Some("data:image/svg+xml;base64,AA==".into()) }
+        Brand {
+            name: "Sh<o>p".into(),
+            css: Some("h1 { color: red }".into()),
+            logo: Some("data:image/svg+xml;base64,AA==".into()),
+        }
     }
 
     fn html(response: Response<Body>) -> String {

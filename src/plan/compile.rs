@@ -9,8 +9,8 @@ use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
 use super::running::{HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target};
 use super::settings::{
-    AccessSettings, BearerSettings, Bind, Checked, HostRule, IssuerSettings, KeySource, RouteSettings, ServerAddress,
-    ServerScheme, TlsFiles, UpstreamSettings,
+    AccessSettings, BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings,
+    KeySource, RouteSettings, ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
 };
 use crate::authn::{BearerWay, TokenMemory, Ways};
 use crate::clock::Clock;
@@ -18,7 +18,7 @@ use crate::config::issuer::TokenType;
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
 use crate::config::upstream::Balance;
 use crate::control::Control;
-use crate::idp::{self, Audiences, Fetch, FetchTls, Issuer};
+use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
 use crate::jose::{self, AlgorithmSet};
 use crate::outbound::{self, Dress, DressError, DressSettings};
 use crate::policy::{self, Program, ProgramError, Requirement, RequirementSettings, StepUp};
@@ -155,6 +155,8 @@ fn issuer(written: &IssuerSettings, wiring: &Wiring, fetch: &Fetch) -> Result<Ar
             KeySource::Url { url, token } => idp::KeySource::Url { url: url.clone(), token: token.clone() },
             KeySource::File(path) => idp::KeySource::File(path.clone()),
         },
+        endpoints: endpoints(&written.endpoints),
+        discover: false,
         refresh: written.refresh,
         cooldown: written.cooldown,
         max_stale: written.max_stale,
@@ -165,6 +167,22 @@ fn issuer(written: &IssuerSettings, wiring: &Wiring, fetch: &Fetch) -> Result<Ar
         }),
     };
     Ok(Issuer::new(settings, wiring.clock.clone(), wiring.control.clone(), fetch.clone()))
+}
+
+fn endpoints(written: &super::settings::Endpoints) -> idp::Endpoints {
+    let super::settings::Endpoints { authorization, token, introspection, revocation, userinfo, end_session, par } =
+        written.clone();
+    idp::Endpoints { authorization, token, introspection, revocation, userinfo, end_session, par }
+}
+
+/// Who Postern is to an issuer.
+pub fn client_identity(written: &ClientSettings) -> ClientIdentity {
+    let auth = match &written.credentials {
+        ClientCredentials::None => ClientAuth::None,
+        ClientCredentials::SecretBasic(secret) => ClientAuth::SecretBasic(secret.clone()),
+        ClientCredentials::SecretPost(secret) => ClientAuth::SecretPost(secret.clone()),
+    };
+    ClientIdentity { client_id: written.client_id.clone(), auth }
 }
 
 fn identity(files: &TlsFiles) -> (Option<PathBuf>, Option<PathBuf>) {

@@ -7,9 +7,9 @@ use url::{Host, Url};
 
 use super::files;
 use super::findings::Findings;
-use super::settings::{IssuerSettings, KeySource, TlsFiles};
+use super::settings::{Endpoints, IssuerSettings, KeySource, TlsFiles};
 use crate::config::ValuePath;
-use crate::config::issuer::{Audiences, ClientTls, Issuer, Jwks, MAX_CLOCK_SKEW};
+use crate::config::issuer::{self as config, Audiences, ClientTls, Issuer, Jwks, MAX_CLOCK_SKEW};
 use crate::config::secret::SecretRef;
 use crate::config::values::Period;
 use crate::seal::Secret;
@@ -40,6 +40,7 @@ fn one(findings: &mut Findings<'_>, at: &ValuePath, name: &str, written: &Issuer
         findings.warning(&at.key("accept_id_tokens"), message, "ask the issuer for access tokens");
     }
     let keys = keys(findings, &at.key("jwks"), &written.jwks, written.allow_http);
+    let endpoints = endpoints(findings, &at.key("endpoints"), written);
     let tls = tls(findings, &at.key("tls"), written.tls.as_ref());
     Some(IssuerSettings {
         name: name.into(),
@@ -51,6 +52,7 @@ fn one(findings: &mut Findings<'_>, at: &ValuePath, name: &str, written: &Issuer
         clock_skew: written.clock_skew.0,
         allow_http: written.allow_http,
         keys: keys?,
+        endpoints,
         refresh: written.jwks.refresh.0,
         cooldown: written.jwks.cooldown.0,
         max_stale: written.jwks.max_stale.0,
@@ -70,6 +72,29 @@ fn identifier(findings: &mut Findings<'_>, at: &ValuePath, written: &Issuer) -> 
         return None;
     }
     Some(text.as_str().into())
+}
+
+fn endpoints(findings: &mut Findings<'_>, at: &ValuePath, written: &Issuer) -> Endpoints {
+    let config::Endpoints { authorization, token, introspection, revocation, userinfo, end_session, par } =
+        &written.endpoints;
+    let mut of = |key: &str, text: &Option<String>| {
+        let at = at.key(key);
+        let url = web_address(findings, &at, text.as_deref()?, written.allow_http)?;
+        if url.fragment().is_some() {
+            findings.error(&at, "an endpoint has no fragment (RFC 6749 section 3.1)");
+            return None;
+        }
+        Some(url)
+    };
+    Endpoints {
+        authorization: of("authorization", authorization),
+        token: of("token", token),
+        introspection: of("introspection", introspection),
+        revocation: of("revocation", revocation),
+        userinfo: of("userinfo", userinfo),
+        end_session: of("end_session", end_session),
+        par: of("par", par),
+    }
 }
 
 /// https anywhere, http on loopback, and http elsewhere only where it was asked for.
@@ -199,7 +224,7 @@ fn key_file(findings: &mut Findings<'_>, at: &ValuePath, written: &std::path::Pa
 }
 
 /// Reads a secret now, and warns of one that stands in the file itself.
-fn secret(findings: &mut Findings<'_>, at: &ValuePath, written: &SecretRef) -> Option<Secret> {
+pub(super) fn secret(findings: &mut Findings<'_>, at: &ValuePath, written: &SecretRef) -> Option<Secret> {
     if let SecretRef::Literal(_) = written {
         let message = "a secret stands here in the open";
         findings.warning(at, message, "`{ env: NAME }` or `{ file: PATH }`");

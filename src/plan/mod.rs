@@ -4,6 +4,7 @@
 //! [`check`] is pure apart from reading the files that the configuration names (secrets, certificates, key sets): it
 //! connects to nothing and asks no clock.
 
+mod clients;
 pub mod compile;
 mod describe;
 mod files;
@@ -34,6 +35,7 @@ pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     let admin = server::admin(&mut findings, server.as_ref());
     let telemetry = server::telemetry(&findings);
     let issuers = issuers::issuers(&mut findings);
+    let clients = clients::clients(&mut findings, &issuers);
     let upstreams = upstreams::upstreams(&mut findings);
     let known = routes::Known { issuers: &issuers, upstreams: &upstreams };
     let routes = routes::routes(&mut findings, &known);
@@ -41,7 +43,7 @@ pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     report.sort();
     match (server, admin) {
         (Some(server), Some(admin)) if !report.has_errors() => {
-            Ok(Checked { server, admin, telemetry, issuers, upstreams, routes, warnings: report })
+            Ok(Checked { server, admin, telemetry, issuers, clients, upstreams, routes, warnings: report })
         }
         _ => Err(report),
     }

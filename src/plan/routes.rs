@@ -288,7 +288,7 @@ fn issuers(
 }
 
 /// RFC 6749 section 3.3: a scope is one or more characters without space, `"` and `\`.
-fn scopes(findings: &mut Findings<'_>, at: &ValuePath, written: &[String]) {
+pub(super) fn scopes(findings: &mut Findings<'_>, at: &ValuePath, written: &[String]) {
     for (index, scope) in written.iter().enumerate() {
         let plain = !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
         if !plain {

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::patterns::{HostPattern, PathPattern};
 use crate::config::Report;
+use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::issuer::{Algorithm, TokenType};
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
@@ -27,6 +28,8 @@ pub struct Checked {
     pub telemetry: TelemetrySettings,
     /// By name.
     pub issuers: Vec<IssuerSettings>,
+    /// By name.
+    pub clients: Vec<ClientSettings>,
     /// By name.
     pub upstreams: Vec<UpstreamSettings>,
     /// In the order of the file.
@@ -127,6 +130,7 @@ pub struct IssuerSettings {
     pub clock_skew: Duration,
     pub allow_http: bool,
     pub keys: KeySource,
+    pub endpoints: Endpoints,
     pub refresh: Duration,
     pub cooldown: Duration,
     pub max_stale: Duration,
@@ -139,6 +143,42 @@ pub enum KeySource {
     Discovery,
     Url { url: Url, token: Option<Secret> },
     File(PathBuf),
+}
+
+/// Endpoints as they were configured; `None` is what discovery finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    pub authorization: Option<Url>,
+    pub token: Option<Url>,
+    pub introspection: Option<Url>,
+    pub revocation: Option<Url>,
+    pub userinfo: Option<Url>,
+    pub end_session: Option<Url>,
+    pub par: Option<Url>,
+}
+
+/// What Postern is to an issuer.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    pub name: Arc<str>,
+    /// An index into [`Checked::issuers`].
+    pub issuer: usize,
+    pub client_id: Box<str>,
+    pub credentials: ClientCredentials,
+    /// No two the same.
+    pub grant_types: Vec<GrantType>,
+    pub allow_access_tokens_via_browser: bool,
+    pub scopes: Vec<String>,
+    pub pkce: Pkce,
+    pub par: Par,
+}
+
+/// How a client shows who it is.
+#[derive(Clone, Debug)]
+pub enum ClientCredentials {
+    None,
+    SecretBasic(Secret),
+    SecretPost(Secret),
 }
 
 /// TLS as a client. The files have been seen to hold what they should.

@@ -277,3 +277,58 @@ fn a_secret_is_read_from_the_environment_that_was_given() {
 fn an_empty_configuration_says_what_is_missing() {
     assert_eq!(findings(""), [": `routes` is missing"]);
 }
+
+fn with_clients(clients: &str) -> String {
+    format!("clients: {clients}\n{}", base(ROUTE))
+}
+
+#[test]
+fn a_client_is_registered_somewhere_and_has_what_its_method_shows() {
+    let good = "{ issuer: corp, client_id: shop, authentication: none, allowed_grant_types: hybrid }";
+    let checked = checked(&with_clients(&format!("{{ shop: {good} }}"))).unwrap();
+    assert_eq!((checked.clients[0].issuer, &*checked.clients[0].client_id), (0, "shop"));
+    assert_eq!(checked.clients[0].grant_types.len(), 2);
+    for (client, finding) in [
+        ("{ client_id: a, authentication: none }", "clients.a: `issuer` is missing"),
+        ("{ issuer: crop, client_id: a, authentication: none }", "clients.a.issuer: no issuer is called `crop`"),
+        ("{ issuer: corp, authentication: none }", "clients.a: `client_id` is missing"),
+        (
+            "{ issuer: corp, client_id: '', authentication: none }",
+            "clients.a.client_id: a client's identifier is one line of text",
+        ),
+        ("{ issuer: corp, client_id: a }", "clients.a: `client_secret` is missing"),
+        (
+            "{ issuer: corp, client_id: a, authentication: none, client_secret: x }",
+            "clients.a.client_secret: a secret is of no use to `authentication: none`",
+        ),
+        (
+            "{ issuer: corp, client_id: a, client_secret: { env: NOWHERE } }",
+            "clients.a.client_secret: the environment variable `NOWHERE` is not set",
+        ),
+        (
+            "{ issuer: corp, client_id: a, client_secret: x }",
+            "clients.a.client_secret: a secret stands here in the open",
+        ),
+        (
+            "{ issuer: corp, client_id: a, authentication: none, pkce: off }",
+            "clients.a.pkce: a code that leaks can be redeemed by whoever finds it",
+        ),
+        (
+            "{ issuer: corp, client_id: a, authentication: none, scopes: ['a b'] }",
+            "clients.a.scopes[0]: no token can have the scope `a b`",
+        ),
+    ] {
+        assert_eq!(findings(&with_clients(&format!("{{ a: {client} }}"))), [finding], "{client}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_held_to_the_rule_of_its_issuer() {
+    let of = |endpoints: &str| {
+        findings(&with_issuer(&format!("issuer: 'https://login.example.com', endpoints: {{ {endpoints} }}")))
+    };
+    assert_eq!(of("introspection: 'https://login.example.com/i', token: 'http://127.0.0.1:9/t'"), Vec::<String>::new());
+    assert!(of("introspection: 'http://login.example.com/i'")[0].contains("http is accepted on loopback only"));
+    assert!(of("userinfo: /userinfo")[0].contains("is no https URL"));
+    assert!(of("authorization: 'https://login.example.com/a#b'")[0].contains("an endpoint has no fragment"));
+}

@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod body;
 pub mod cookies;
 pub mod facts;
+pub mod form;
 pub mod forwarded;
 pub mod headers;
 pub mod html;

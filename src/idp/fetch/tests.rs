@@ -42,6 +42,51 @@ async fn anything_but_a_whole_200_within_the_limit_is_an_error() {
     assert!(matches!(fetch.get(wanted(&url)).await, Err(FetchError::Body { source: CappedError::Broken(_), .. })));
 }
 
+fn asked<'a>(url: &'a Url, form: &'a Form, headers: &'a HeaderMap) -> Asked<'a> {
+    Asked { url, form, headers, accept: "application/json", tls: None, allow_http: false, limit: ANSWER_LIMIT }
+}
+
+#[tokio::test]
+async fn a_form_is_posted_once_and_every_answer_is_one() {
+    let provider = Provider::start(&[]).await;
+    let url: Url = format!("{}/token?x=1", provider.issuer).parse().unwrap();
+    let form = Form::default().with("grant_type", "a b").with("code", "c&d");
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic Zm9v"));
+    let fetch = Fetch::new(clock().clock());
+    for status in [200, 400, 401, 302, 500] {
+        provider.answers("/token?x=1", Answer::Status(status, b"{}".to_vec()));
+        let reply = fetch.post(asked(&url, &form, &headers)).await.unwrap();
+        assert_eq!((reply.status.as_u16(), &reply.body[..]), (status, &b"{}"[..]));
+        assert!(reply.is("APPLICATION/json") && !reply.is("text/html"));
+    }
+    let heads = provider.heads();
+    assert_eq!(heads.len(), 5);
+    let (head, body) = heads[0].split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "grant_type=a+b&code=c%26d");
+    let head = head.to_lowercase();
+    for line in ["post /token?x=1 http/1.1", "authorization: basic zm9v", "accept: application/json"] {
+        assert!(head.lines().any(|has| has == line), "{line}: {head}");
+    }
+    assert!(head.contains("content-type: application/x-www-form-urlencoded\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_off_is_told_from_one_that_never_stood() {
+    let provider = Provider::start(&[]).await;
+    let (form, headers) = (Form::default().with("token", "t"), HeaderMap::new());
+    let url: Url = format!("{}/introspect", provider.issuer).parse().unwrap();
+    let fetch = Fetch::new(clock().clock());
+    for broken in [Answer::Closed, Answer::Torn] {
+        provider.answers("/introspect", broken);
+        assert!(fetch.post(asked(&url, &form, &headers)).await.unwrap_err().is_broken_off());
+    }
+    provider.answers("/introspect", Answer::Endless);
+    assert!(!fetch.post(asked(&url, &form, &headers)).await.unwrap_err().is_broken_off());
+    let nobody: Url = "http://127.0.0.1:1/introspect".parse().unwrap();
+    assert!(!fetch.post(asked(&nobody, &form, &headers)).await.unwrap_err().is_broken_off());
+}
+
 #[tokio::test]
 async fn a_silent_provider_is_left_at_the_deadline() {
     let provider = Provider::start(&[]).await;

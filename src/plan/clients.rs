@@ -1,0 +1,111 @@
+//! `clients`, checked: an issuer that is there, credentials that fit the method, and grant types as a plain list.
+
+use super::findings::Findings;
+use super::settings::{ClientCredentials, ClientSettings, IssuerSettings};
+use super::{issuers, routes};
+use crate::config::ValuePath;
+use crate::config::client::{Authentication, Client, Pkce};
+
+/// Checks all; the entries that are in order come out by name.
+pub(super) fn clients(findings: &mut Findings<'_>, known: &[IssuerSettings]) -> Vec<ClientSettings> {
+    let at = ValuePath::root().key("clients");
+    let loaded = findings.loaded;
+    loaded
+        .config
+        .clients
+        .iter()
+        .filter_map(|(name, client)| one(findings, &at.key(name), known, (name, client)))
+        .collect()
+}
+
+fn one(
+    findings: &mut Findings<'_>,
+    at: &ValuePath,
+    known: &[IssuerSettings],
+    (name, written): (&str, &Client),
+) -> Option<ClientSettings> {
+    super::name(findings, at, "a client", name);
+    let issuer = issuer(findings, at, known, written.issuer.as_deref());
+    let client_id = client_id(findings, at, written.client_id.as_deref());
+    let credentials = credentials(findings, at, written);
+    routes::scopes(findings, &at.key("scopes"), &written.scopes);
+    if written.pkce == Pkce::Off {
+        let message = "a code that leaks can be redeemed by whoever finds it";
+        findings.warning(&at.key("pkce"), message, "leave it out unless the issuer refuses PKCE");
+    }
+    let mut grant_types = Vec::new();
+    for grant_type in written.allowed_grant_types.as_slice() {
+        if !grant_types.contains(grant_type) {
+            grant_types.push(*grant_type);
+        }
+    }
+    Some(ClientSettings {
+        name: name.into(),
+        issuer: issuer?,
+        client_id: client_id?,
+        credentials: credentials?,
+        grant_types,
+        allow_access_tokens_via_browser: written.allow_access_tokens_via_browser,
+        scopes: written.scopes.clone(),
+        pkce: written.pkce,
+        par: written.par,
+    })
+}
+
+fn issuer(
+    findings: &mut Findings<'_>,
+    at: &ValuePath,
+    known: &[IssuerSettings],
+    written: Option<&str>,
+) -> Option<usize> {
+    let Some(name) = written else {
+        findings.missing(at, "issuer", "the name of an entry under `issuers`");
+        return None;
+    };
+    let found = known.iter().position(|issuer| &*issuer.name == name);
+    let configured = &findings.loaded.config.issuers;
+    if found.is_none() && !configured.contains_key(name) {
+        let names = configured.keys().map(String::as_str);
+        findings.unknown_name(&at.key("issuer"), ("issuer", "issuers"), name, names);
+    }
+    found
+}
+
+/// RFC 6749 appendix A.1: visible ASCII characters.
+fn client_id(findings: &mut Findings<'_>, at: &ValuePath, written: Option<&str>) -> Option<Box<str>> {
+    let Some(client_id) = written else {
+        findings.missing(at, "client_id", "the identifier that the issuer gave this registration");
+        return None;
+    };
+    if client_id.is_empty() || client_id.chars().any(char::is_control) {
+        findings.error(&at.key("client_id"), "a client's identifier is one line of text");
+        return None;
+    }
+    Some(client_id.into())
+}
+
+fn credentials(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<ClientCredentials> {
+    let key = at.key("client_secret");
+    let method = written.authentication;
+    match (method, &written.client_secret) {
+        (Authentication::None, None) => Some(ClientCredentials::None),
+        (Authentication::None, Some(_)) => {
+            findings.error_with(&key, "a secret is of no use to `authentication: none`", "leave one of the two out");
+            None
+        }
+        (_, None) => {
+            findings.missing(
+                at,
+                "client_secret",
+                format!("`{{ env: NAME }}` or `{{ file: PATH }}`: `authentication: {}` shows it", method.word()),
+            );
+            None
+        }
+        (Authentication::SecretBasic, Some(secret)) => {
+            issuers::secret(findings, &key, secret).map(ClientCredentials::SecretBasic)
+        }
+        (Authentication::SecretPost, Some(secret)) => {
+            issuers::secret(findings, &key, secret).map(ClientCredentials::SecretPost)
+        }
+    }
+}
