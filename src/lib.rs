@@ -20,6 +20,7 @@ pub mod devidp;
 pub mod gateway;
 pub mod idp;
 pub mod jose;
+pub mod kv;
 pub mod login;
 pub mod outbound;
 pub mod plan;
