@@ -9,6 +9,7 @@ use crate::idp::id_token::IdTokenError;
 use crate::idp::logout_token::LogoutTokenError;
 use crate::idp::token::TokenError;
 use crate::idp::userinfo::UserinfoError;
+use crate::kv::KvError;
 use crate::reason::Reason;
 use crate::session::{StoreError, TransactionError};
 use crate::wire::body::CappedError;
@@ -51,6 +52,8 @@ pub enum LoginError {
     NoSession,
     #[error("the session could not be kept: {0}")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Kv(#[from] KvError),
 }
 
 /// What is told of a [`LoginError`].
@@ -92,6 +95,7 @@ impl LoginError {
             Self::LogoutToken(_) | Self::LogoutReplayed => Reason::LogoutToken,
             Self::NoSession => Reason::CredentialMissing,
             Self::Store(error) => error.reason(),
+            Self::Kv(_) => Reason::IssuerUnreachable,
         }
     }
 
@@ -108,6 +112,7 @@ impl LoginError {
                 Some(retry_after) => outage(retry_after),
                 None => Failure::TooLarge,
             },
+            Self::Kv(error) => outage(error.retry_after()),
             Self::LogoutToken(_) | Self::LogoutReplayed => Failure::Told,
             Self::NoSession => Failure::NoSession,
             _ => Failure::Attempt,

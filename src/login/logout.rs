@@ -57,7 +57,9 @@ impl Site {
         };
         registration.revoke(session.tokens.refresh.clone(), session.tokens.access.clone());
         match registration.issuer().metadata().endpoints.end_session.clone() {
-            Some(endpoint) => Ok(self.out_at_provider(registration, endpoint, &session, landing.as_ref(), visit, along)),
+            Some(endpoint) => {
+                Ok(self.out_at_provider(registration, endpoint, &session, landing.as_ref(), visit, along))
+            }
             None => Ok(self.signed_out_at(visit, landing.as_ref())),
         }
     }
@@ -76,7 +78,10 @@ impl Site {
         if under_way.is_some() {
             along.cookies.push(self.settings.cookie_scope.clear(&name));
         } else if visit.query.contains("state=") {
-            tracing::debug!(site = &*self.settings.name, "a browser came back from a sign-out that it did not begin here");
+            tracing::debug!(
+                site = &*self.settings.name,
+                "a browser came back from a sign-out that it did not begin here"
+            );
         }
         self.signed_out_at(visit, landing.as_ref())
     }
@@ -115,11 +120,13 @@ impl Site {
     ) -> Response<Body> {
         let state = random::token();
         let name = format!("{}{UNDER_WAY}", self.settings.cookie);
-        let kept = format!("{state} {}", landing.map_or_else(|| self.path(Door::SignedOut), |one| one.as_str().to_owned()));
+        let kept =
+            format!("{state} {}", landing.map_or_else(|| self.path(Door::SignedOut), |one| one.as_str().to_owned()));
         let sealed = self.sign_out_ring.seal_text(&name, kept.as_bytes());
         along.cookies.push(self.settings.attempt_scope().set(&name, &sealed, UNDER_WAY_FOR));
         let mut address = endpoint;
-        let mut query = form_urlencoded::Serializer::new(address.query().map_or_else(String::new, |own| format!("{own}&")));
+        let mut query =
+            form_urlencoded::Serializer::new(address.query().map_or_else(String::new, |own| format!("{own}&")));
         query.append_pair("client_id", registration.client_id());
         if let Some(hint) = session.tokens.id.as_ref().filter(|hint| hint.expose().len() <= LONGEST_HINT) {
             query.append_pair("id_token_hint", hint.expose());

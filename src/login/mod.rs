@@ -126,11 +126,19 @@ pub struct Visit<'a> {
     pub cookies: &'a OwnCookies,
 }
 
-/// What comes of a visit: an answer, and in any case what is to become of our cookies.
+/// What comes of a visit, whether it went well or not.
 #[derive(Debug)]
 pub struct Entered {
     pub answer: Result<Response<Body>, LoginError>,
+    pub along: Along,
+}
+
+/// What goes along with whatever answer a visit gets.
+#[derive(Debug, Default)]
+pub struct Along {
     pub cookies: CookieChanges,
+    /// Where the person wanted to go, once that is known: for a link to begin again.
+    pub return_to: Option<Box<str>>,
 }
 
 impl Site {
@@ -161,25 +169,25 @@ impl Site {
 
     /// Serves a request at a door.
     pub async fn enter(&self, door: Door, facts: &Facts, arrival: Arrival, cookies: &OwnCookies) -> Entered {
-        let mut changes = CookieChanges::default();
+        let mut along = Along::default();
         let Arrival { method, path, headers, body, .. } = arrival;
         let query = path.query().unwrap_or_default();
         let visit = Visit { facts, method: &method, headers: &headers, query, cookies };
         let answer = match door {
-            Door::Start => self.start(&visit, &mut changes).await,
-            Door::Callback => self.callback(&visit, body, &mut changes).await,
+            Door::Start => self.start(&visit, &mut along.cookies).await,
+            Door::Callback => self.callback(&visit, body, &mut along).await,
             Door::SignIn => self.choose(&visit),
-            Door::SignOut => self.sign_out(&visit, body, &mut changes).await,
-            Door::SignedOut => Ok(self.signed_out(&visit, &mut changes)),
-            Door::Userinfo => self.userinfo(&visit, &mut changes).await,
+            Door::SignOut => self.sign_out(&visit, body, &mut along).await,
+            Door::SignedOut => Ok(self.signed_out(&visit, &mut along)),
+            Door::Userinfo => self.userinfo(&visit).await,
             Door::BackchannelLogout => self.backchannel_logout(&visit, body).await,
-            Door::FrontchannelLogout => self.frontchannel_logout(&visit, &mut changes).await,
+            Door::FrontchannelLogout => self.frontchannel_logout(&visit, &mut along).await,
         };
         let answer = answer.map(|mut response| {
             pages::protect(response.headers_mut());
             response
         });
-        Entered { answer, cookies: changes }
+        Entered { answer, along }
     }
 }
 
@@ -188,7 +196,8 @@ impl SiteSettings {
     /// POST of its page only `None` ones do.
     fn attempt_scope(&self) -> CookieScope {
         use crate::wire::cookies::SameSite;
-        let same_site = if self.mode.is_cross_site_post() && self.cookie_scope.secure { SameSite::None } else { SameSite::Lax };
+        let same_site =
+            if self.mode.is_cross_site_post() && self.cookie_scope.secure { SameSite::None } else { SameSite::Lax };
         CookieScope { same_site, ..self.cookie_scope.clone() }
     }
 }

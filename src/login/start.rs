@@ -53,7 +53,8 @@ impl Site {
                 self.send_to(only, visit, landing, &wishes, changes).await
             }
             _ => {
-                let query = form_urlencoded::Serializer::new(String::new()).append_pair("rd", landing.as_str()).finish();
+                let query =
+                    form_urlencoded::Serializer::new(String::new()).append_pair("rd", landing.as_str()).finish();
                 Ok(redirect(visit.method, &format!("{}?{query}", self.path(Door::SignIn))))
             }
         }
@@ -61,7 +62,11 @@ impl Site {
 
     /// `start?rd=…`: `client` names a provider, `login_hint` goes along. A link that a provider or a portal made says `iss`
     /// and `target_link_uri` instead (OpenID Connect Core section 4).
-    pub(super) async fn start(&self, visit: &Visit<'_>, changes: &mut CookieChanges) -> Result<Response<Body>, LoginError> {
+    pub(super) async fn start(
+        &self,
+        visit: &Visit<'_>,
+        changes: &mut CookieChanges,
+    ) -> Result<Response<Body>, LoginError> {
         let query = Form::parse(visit.query.as_bytes())?;
         let landing = self.landings.find_or_home(query.get("rd").or_else(|| query.get("target_link_uri")));
         let by_issuer = query.get("iss").and_then(|iss| {
