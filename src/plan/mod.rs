@@ -17,6 +17,7 @@ mod routes;
 pub mod running;
 mod server;
 pub mod settings;
+mod sites;
 mod upstreams;
 
 pub use patterns::{HostPattern, PathPattern, PathSegment};
@@ -36,15 +37,26 @@ pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     let telemetry = server::telemetry(&findings);
     let issuers = issuers::issuers(&mut findings);
     let clients = clients::clients(&mut findings, &issuers);
+    let sites = sites::sites(&mut findings, &clients);
+    let sessions = sites::sessions(&mut findings);
     let upstreams = upstreams::upstreams(&mut findings);
-    let known = routes::Known { issuers: &issuers, upstreams: &upstreams };
+    let known = routes::Known { issuers: &issuers, clients: &clients, sites: &sites, upstreams: &upstreams };
     let routes = routes::routes(&mut findings, &known);
     let mut report = findings.report;
     report.sort();
     match (server, admin) {
-        (Some(server), Some(admin)) if !report.has_errors() => {
-            Ok(Checked { server, admin, telemetry, issuers, clients, upstreams, routes, warnings: report })
-        }
+        (Some(server), Some(admin)) if !report.has_errors() => Ok(Checked {
+            server,
+            admin,
+            telemetry,
+            issuers,
+            clients,
+            sites,
+            sessions,
+            upstreams,
+            routes,
+            warnings: report,
+        }),
         _ => Err(report),
     }
 }

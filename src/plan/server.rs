@@ -159,7 +159,7 @@ fn bind(findings: &mut Findings<'_>, at: &ValuePath, text: &str) -> Option<Bind>
 }
 
 /// An origin: http or https, a host, perhaps a port, nothing else.
-fn origin(findings: &mut Findings<'_>, at: &ValuePath, text: &str) -> Option<Url> {
+pub(super) fn origin(findings: &mut Findings<'_>, at: &ValuePath, text: &str) -> Option<Url> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let plain = |url: &Url| {
         let bare = url.username().is_empty() && url.password().is_none();
