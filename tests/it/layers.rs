@@ -15,6 +15,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("gateway", 6),
     ("plan", 5),
     ("authn", 4),
+    ("login", 4),
     ("outbound", 4),
     ("policy", 3),
     ("session", 3),
