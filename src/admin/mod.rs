@@ -17,13 +17,14 @@ use crate::telemetry::Metrics;
 use crate::wire::Body;
 
 pub use health::Readiness;
-pub use status::{EndpointView, IssuerStanding, IssuerView, RouteView};
+pub use status::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView};
 
 /// How the running parts are asked how they are. Each function is called once an answer and must not wait.
 pub struct Views {
     pub issuers: Box<dyn Fn() -> Vec<IssuerView> + Send + Sync>,
     pub endpoints: Box<dyn Fn() -> Vec<EndpointView> + Send + Sync>,
     pub routes: Box<dyn Fn() -> Vec<RouteView> + Send + Sync>,
+    pub stores: Box<dyn Fn() -> Vec<StoreView> + Send + Sync>,
 }
 
 /// What the answers are made of.
@@ -51,7 +52,8 @@ impl AdminState {
     pub fn readiness(&self) -> Readiness {
         let waited = self.clock.tick().since(self.started) >= self.ready_after;
         let draining = self.draining.load(Ordering::Acquire);
-        Readiness::judge(&(self.views.issuers)(), &(self.views.endpoints)(), waited, draining)
+        let views = &self.views;
+        Readiness::judge(&(views.issuers)(), &(views.endpoints)(), &(views.stores)(), waited, draining)
     }
 
     fn uptime(&self) -> Duration {

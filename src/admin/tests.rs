@@ -11,6 +11,8 @@ fn state(standing: &IssuerStanding, healthy: bool) -> (AdminState, ManualClock) 
     let view =
         IssuerView { name: "corp".into(), issuer: "https://login.example.com".into(), standing: standing.clone() };
     let endpoint = EndpointView { upstream: "orders".into(), address: "http://10.0.0.1:9001".into(), healthy };
+    let standing = if healthy { StoreStanding::Up } else { StoreStanding::Down { error: "connection refused".into() } };
+    let store = StoreView { name: "redis".into(), standing };
     let route = RouteView {
         name: "orders-read".into(),
         matches: "GET /orders/{id}".into(),
@@ -21,6 +23,7 @@ fn state(standing: &IssuerStanding, healthy: bool) -> (AdminState, ManualClock) 
         issuers: Box::new(move || vec![view.clone()]),
         endpoints: Box::new(move || vec![endpoint.clone()]),
         routes: Box::new(move || vec![route.clone()]),
+        stores: Box::new(move || vec![store.clone()]),
     };
     (AdminState::new(hands.clock(), Duration::from_secs(30), Metrics::new(), views), hands)
 }
@@ -83,6 +86,8 @@ async fn a_later_outage_is_listed_and_takes_nobody_out_of_rotation() {
     assert_eq!(status, 200);
     assert_eq!(told["degraded"][0]["why"], "status 500");
     assert_eq!(told["degraded"][1]["endpoint"], "http://10.0.0.1:9001");
+    let store = serde_json::json!({"what": "store", "name": "redis", "why": "connection refused"});
+    assert_eq!(told["degraded"][2], store);
 }
 
 #[tokio::test]

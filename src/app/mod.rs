@@ -245,6 +245,9 @@ fn start_background(plan: &Plan, parts: &Parts, admin: Sockets, state: Arc<Admin
     for upstream in &plan.upstreams {
         upstream.start_health_checks(&parts.control, &parts.clock);
     }
+    if let Some(redis) = &plan.redis {
+        redis.start();
+    }
     parts.control.start(crate::server::admin::serve(admin, state));
 }
 

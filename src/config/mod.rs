@@ -14,6 +14,7 @@ mod layers;
 pub mod load;
 pub mod place;
 pub mod places;
+pub mod redis;
 pub mod route;
 pub mod secret;
 pub mod server;

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::redis::Redis;
 use super::secret::SecretRef;
-use super::values::{NotYet, words};
+use super::values::words;
 
 /// Where sign-ins are kept, and the keys that seal what browsers hold.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -14,8 +15,9 @@ pub struct Sessions {
     pub store: Store,
     /// 32 bytes each, as base64; the first seals, all open. Needed as soon as a route asks for a session.
     pub keys: Vec<SecretRef>,
+    /// What replicas share. May stand beside `store: cookie`: locks, replay memory and logouts are shared then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub redis: Option<NotYet>,
+    pub redis: Option<Redis>,
 }
 
 words! {

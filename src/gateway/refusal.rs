@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::sign_in::SignIn;
 use crate::authn::AuthnError;
 use crate::outbound::OutboundError;
 use crate::policy::Denial;
@@ -43,6 +44,8 @@ pub enum Kind {
     StepUp { acr_values: Option<Arc<str>>, max_age: Option<u64> },
     /// 503 with `Retry-After`.
     Unavailable { retry_after: Duration },
+    /// 400 or 503: a sign-in or sign-out that came to nothing.
+    SignIn(Box<SignIn>),
     /// 502.
     UpstreamDown,
     /// 504.

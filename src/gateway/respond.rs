@@ -10,6 +10,8 @@ use http::{HeaderValue, Response, StatusCode};
 use super::audience::Audience;
 use super::pages;
 use super::refusal::{Kind, Refusal};
+use super::sign_in::SignIn;
+use crate::login::{self, Failure};
 use crate::wire::Body;
 
 /// What the answer to a refusal needs besides the refusal.
@@ -31,10 +33,11 @@ pub struct Challenge {
 /// The answer to a refusal.
 pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
     let (status, title, text) = describe(&refusal.kind);
-    let mut response = match setting.audience {
-        Audience::Grpc => grpc(status, title),
-        Audience::Browser => page(status, title, text, setting.request_id),
-        Audience::Api => problem(status, title, setting.request_id),
+    let mut response = match (setting.audience, &refusal.kind) {
+        (Audience::Grpc, _) => grpc(status, title),
+        (Audience::Browser, Kind::SignIn(sign_in)) => sign_in_page(sign_in, status, title, setting),
+        (Audience::Browser, _) => page(status, title, text, setting.request_id),
+        (Audience::Api, _) => problem(status, title, setting.request_id),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -53,6 +56,11 @@ pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
         Kind::NoMethod { allow } => {
             let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
             insert(headers, ALLOW, &allow.join(", "));
+        }
+        Kind::SignIn(sign_in) => {
+            if let Failure::Outage { retry_after } = sign_in.failure {
+                insert(headers, RETRY_AFTER, &whole_seconds(retry_after).to_string());
+            }
         }
         Kind::Unavailable { retry_after } => insert(headers, RETRY_AFTER, &whole_seconds(*retry_after).to_string()),
         _ => {}
@@ -87,6 +95,10 @@ fn describe(kind: &Kind) -> (StatusCode, &'static str, &'static str) {
         Kind::Scope { .. } | Kind::Forbidden => {
             (StatusCode::FORBIDDEN, "Forbidden", "You are not allowed to see this.")
         }
+        Kind::SignIn(sign_in) => match sign_in.failure {
+            Failure::Outage { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", sign_in.text),
+            _ => (StatusCode::BAD_REQUEST, "That did not work", sign_in.text),
+        },
         Kind::Unavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "Please try again in a moment.")
         }
@@ -135,6 +147,7 @@ fn challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
         | Kind::NoRoute
         | Kind::NoMethod { .. }
         | Kind::Forbidden
+        | Kind::SignIn(_)
         | Kind::Unavailable { .. }
         | Kind::UpstreamDown
         | Kind::UpstreamSlow
@@ -159,6 +172,11 @@ fn problem(status: StatusCode, title: &str, request_id: &str) -> Response<Body> 
         "type": "about:blank", "title": title, "status": status.as_u16(), "request_id": request_id
     });
     answer(status, "application/problem+json", body.to_string())
+}
+
+/// The site's own page, with a way to go on.
+fn sign_in_page(sign_in: &SignIn, status: StatusCode, title: &str, setting: &Setting<'_>) -> Response<Body> {
+    login::pages::failed(&sign_in.brand, status, title, sign_in.text, &sign_in.start_again, setting.request_id)
 }
 
 fn page(status: StatusCode, title: &str, text: &str, request_id: &str) -> Response<Body> {

@@ -8,7 +8,8 @@
 mod lease;
 mod memory;
 #[cfg(feature = "redis")]
-pub mod redis;
+mod redis;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,10 @@ pub use lease::{Lease, Leased};
 pub use memory::{MemoryKv, MemoryKvCounts, MemoryKvLimits};
 #[cfg(feature = "redis")]
 pub use redis::RedisKv;
+pub use settings::{RedisAddress, RedisMode, RedisSettings, RedisTls, Standing, Tally};
 
+use crate::clock::Clock;
+use crate::control::Control;
 use crate::seal::TokenDigest;
 use lease::Owner;
 
@@ -114,6 +118,76 @@ macro_rules! on {
             Kv::Redis($store) => $call.await,
         }
     };
+}
+
+/// The store itself.
+impl Kv {
+    /// A store in Redis, which connects to nothing before [`Kv::start`]. `None` in a build without Redis.
+    pub fn redis(settings: RedisSettings, clock: Clock, control: Control) -> Option<Self> {
+        #[cfg(feature = "redis")]
+        return Some(Self::Redis(RedisKv::new(settings, clock, control)));
+        #[cfg(not(feature = "redis"))]
+        {
+            let _ = (settings, clock, control);
+            None
+        }
+    }
+
+    /// Begins to connect in the background; a store in memory has nothing to begin. Call it once.
+    pub fn start(&self) {
+        match self {
+            Self::Memory(_) => {}
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.start(),
+        }
+    }
+
+    pub fn standing(&self) -> Standing {
+        match self {
+            Self::Memory(_) => Standing::Up,
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.standing(),
+        }
+    }
+
+    /// How commands to it ended; none are sent to a store in memory.
+    pub fn tally(&self) -> Option<&Tally> {
+        match self {
+            Self::Memory(_) => None,
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => Some(redis.tally()),
+        }
+    }
+
+    /// How often a connection was opened.
+    pub fn connects(&self) -> u64 {
+        match self {
+            Self::Memory(_) => 0,
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.connects(),
+        }
+    }
+
+    /// Commands that wait or are under way.
+    pub fn under_way(&self) -> usize {
+        match self {
+            Self::Memory(_) => 0,
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.under_way(),
+        }
+    }
+
+    /// Asks whether the store is there and lets us in.
+    ///
+    /// # Errors
+    /// [`KvError`] when it is not, or does not.
+    pub async fn ping(&self) -> Result<(), KvError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.ping().await,
+        }
+    }
 }
 
 /// All of these fail with [`KvError`] when the store is out of reach, and then nothing is known: a change may have been

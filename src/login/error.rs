@@ -118,4 +118,21 @@ impl LoginError {
             _ => Failure::Attempt,
         }
     }
+
+    /// What a person is told: how it looks from their side, never the reason.
+    pub const fn text(&self) -> &'static str {
+        match self {
+            Self::Transaction(_) | Self::Replayed => {
+                "This sign-in has expired, was already completed, or was begun in another browser."
+            }
+            Self::Provider(_) => "The provider did not sign you in.",
+            Self::Authorize(_)
+            | Self::Kv(_)
+            | Self::Store(_)
+            | Self::Token(TokenError::Unreachable(_))
+            | Self::Userinfo(UserinfoError::Unreachable(_))
+            | Self::IdToken(IdTokenError::Keys(_)) => "Signing in is not possible right now. Please try again in a moment.",
+            _ => "The answer of the provider could not be used.",
+        }
+    }
 }

@@ -101,7 +101,7 @@ pub struct SiteSettings {
     pub cookie: Box<str>,
     pub cookie_scope: CookieScope,
     pub takes_logout_tokens: bool,
-    pub brand: Brand,
+    pub brand: Arc<Brand>,
 }
 
 /// A site, alive. Shared by all workers.

@@ -20,6 +20,7 @@ use crate::config::upstream::Balance;
 use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
 use crate::jose::{self, AlgorithmSet};
+use crate::kv::Kv;
 use crate::outbound::{self, Dress, DressError, DressSettings};
 use crate::policy::{self, Program, ProgramError, Requirement, RequirementSettings, StepUp};
 use crate::telemetry::Metrics;
@@ -63,6 +64,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let issuers =
         checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
     let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
+    let redis = checked.sessions.redis.clone();
+    let redis = redis.and_then(|settings| Kv::redis(settings, wiring.clock.clone(), wiring.control.clone()));
     let limits = &checked.server.limits;
     let mut router = Router::default();
     let mut routes = Vec::with_capacity(checked.routes.len());
@@ -81,6 +84,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         resources,
         issuers,
         upstreams,
+        redis,
         owned: Arc::new(owned),
         trusted_proxies: TrustedProxies::new(checked.server.trusted_proxies.clone()),
         limits: Limits {

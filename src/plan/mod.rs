@@ -12,6 +12,7 @@ mod findings;
 mod issuers;
 mod overlap;
 pub mod patterns;
+mod redis;
 pub mod router;
 mod routes;
 pub mod running;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::router::Router;
 use crate::authn::Ways;
 use crate::idp::Issuer;
+use crate::kv::Kv;
 use crate::outbound::Dress;
 use crate::policy::Requirement;
 use crate::telemetry::RouteMeters;
@@ -26,6 +27,8 @@ pub struct Plan {
     pub resources: Vec<Resource>,
     pub issuers: Vec<Arc<Issuer>>,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What replicas share: `sessions.redis`.
+    pub redis: Option<Kv>,
     pub owned: Arc<OwnedNames>,
     pub trusted_proxies: TrustedProxies,
     pub limits: Limits,

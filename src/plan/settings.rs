@@ -19,6 +19,7 @@ use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, Pages, ResponseMode, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
+use crate::kv::RedisSettings;
 use crate::seal::{MasterKeys, Secret};
 
 /// A configuration without mistakes.
@@ -222,6 +223,7 @@ pub struct SessionsSettings {
     pub store: SessionStore,
     /// There whenever a route asks for a session.
     pub keys: Option<MasterKeys>,
+    pub redis: Option<RedisSettings>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

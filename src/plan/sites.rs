@@ -232,7 +232,7 @@ fn paths(findings: &mut Findings<'_>, at: &ValuePath, written: &[String]) -> Opt
 
 /// A logout token reaches one process; the others learn of it through Redis alone.
 fn back_channel(findings: &mut Findings<'_>, at: &ValuePath, written: BackChannelLogout) {
-    if written == BackChannelLogout::Required {
+    if written == BackChannelLogout::Required && findings.loaded.config.sessions.redis.is_none() {
         let message = "without `sessions.redis` a logout reaches one process only";
         findings.error_with(at, message, "`auto` takes logout tokens all the same");
     }
@@ -263,7 +263,8 @@ pub(super) fn sessions(findings: &mut Findings<'_>) -> SessionsSettings {
         Store::Cookie => super::settings::SessionStore::Cookie,
         Store::Memory => super::settings::SessionStore::Memory,
     };
-    SessionsSettings { store, keys: MasterKeys::new(keys) }
+    let redis = super::redis::redis(findings, &at.key("redis"), written.redis.as_ref());
+    SessionsSettings { store, keys: MasterKeys::new(keys), redis }
 }
 
 #[cfg(test)]

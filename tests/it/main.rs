@@ -12,6 +12,7 @@
 )]
 
 mod answers;
+mod contracts;
 mod demo;
 mod docs;
 mod faults;
@@ -23,6 +24,7 @@ mod inside;
 mod layers;
 mod paths;
 mod sidecar;
+mod stores;
 mod streaming;
 mod supply_chain;
 mod support;

@@ -9,21 +9,11 @@ use std::time::Duration;
 use redis::RedisError;
 use tokio::sync::{Notify, watch};
 
-use super::settings::{Connection, RedisSettings};
+use super::connection::Connection;
 use crate::clock::{Clock, Tick};
 use crate::control::Control;
+use crate::kv::settings::{RedisSettings, Standing};
 use crate::seal::random;
-
-/// How Redis is. For readiness, status and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Not connected yet, and no attempt has failed.
-    Waiting,
-    Up,
-    Down {
-        error: Arc<str>,
-    },
-}
 
 /// The link. Shared by all commands.
 pub(super) struct Link {
@@ -57,8 +47,10 @@ const LAST_WAIT: Duration = Duration::from_millis(800);
 /// How often an idle connection is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A connection that broke sooner than this counts as a failed attempt: the server takes connections and can't serve.
+/// Before one that broke sooner than this is replaced, there is a wait as well: the server takes connections and can't
+/// serve. A short one, for commands wait along.
 const BRIEF: Duration = Duration::from_secs(1);
+const LAST_WAIT_AFTER_BRIEF: Duration = Duration::from_millis(200);
 
 impl Link {
     pub(super) fn new() -> Self {
@@ -128,7 +120,7 @@ impl Link {
                 drop(link);
                 match opened {
                     Some(opened) => keeper.watch(&opened).await,
-                    None => keeper.pause().await,
+                    None => keeper.pause(LAST_WAIT).await,
                 }
             }
         });
@@ -206,7 +198,7 @@ impl Keeper {
             }
         }
         if self.clock.tick().since(*since) < BRIEF {
-            self.pause().await;
+            self.pause(LAST_WAIT_AFTER_BRIEF).await;
         }
     }
 
@@ -219,9 +211,10 @@ impl Keeper {
     }
 
     /// Waits, longer each time, and not in step with other gateways.
-    async fn pause(&mut self) {
+    async fn pause(&mut self, longest: Duration) {
         let [chance] = random::bytes::<1>();
-        let span = self.wait.saturating_sub(self.wait / 1024 * u32::from(chance));
+        let span = self.wait.min(longest);
+        let span = span.saturating_sub(span / 1024 * u32::from(chance));
         self.wait = (self.wait * 2).min(LAST_WAIT);
         self.clock.sleep(span).await;
     }

@@ -5,8 +5,8 @@
 //! A command is sent a second time only if the first was surely not carried out (a server that is loading, read-only, or
 //! has moved the key). All else fails once and is the caller's to repeat.
 
+mod connection;
 mod link;
-mod settings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +16,8 @@ use bytes::Bytes;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::Semaphore;
 
-pub use link::Standing;
-pub use settings::{RedisAddress, RedisMode, RedisSettings, RedisTls};
-
 use super::lease::{Owner, REMEMBERED};
+use super::settings::{RedisSettings, Standing, Tally};
 use super::{Key, KvError, MAX_MEMBERS};
 use crate::clock::Clock;
 use crate::control::Control;
@@ -45,17 +43,7 @@ struct Shared {
     link: Arc<Link>,
     room: Arc<Semaphore>,
     tally: Tally,
-}
-
-/// How commands ended, since the start.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub answered: AtomicU64,
-    pub refused: AtomicU64,
-    pub unreachable: AtomicU64,
-    pub timed_out: AtomicU64,
-    /// Not tried, because too many waited.
-    pub busy: AtomicU64,
+    /// Commands in a row that were not answered in time.
     silent: AtomicU64,
 }
 
@@ -69,6 +57,7 @@ impl RedisKv {
             link: Arc::new(Link::new()),
             room: Arc::new(Semaphore::new(QUEUE)),
             tally: Tally::default(),
+            silent: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -269,7 +258,7 @@ impl Shared {
     }
 
     fn note(&self, outcome: &Result<Value, KvError>) {
-        let Tally { answered, refused, unreachable, timed_out, silent, .. } = &self.tally;
+        let Tally { answered, refused, unreachable, timed_out, .. } = &self.tally;
         let count = match outcome {
             Ok(_) => answered,
             Err(KvError::Refused(_)) => refused,
@@ -278,9 +267,9 @@ impl Shared {
         };
         count.fetch_add(1, Ordering::Relaxed);
         if !matches!(outcome, Err(KvError::TimedOut(_))) {
-            silent.store(0, Ordering::Relaxed);
-        } else if silent.fetch_add(1, Ordering::Relaxed) + 1 >= SILENT_COMMANDS {
-            silent.store(0, Ordering::Relaxed);
+            self.silent.store(0, Ordering::Relaxed);
+        } else if self.silent.fetch_add(1, Ordering::Relaxed) + 1 >= SILENT_COMMANDS {
+            self.silent.store(0, Ordering::Relaxed);
             self.link.is_silent();
         }
     }

@@ -184,7 +184,7 @@ async fn an_upgrade_hands_over_the_connection() {
     let options = SendOptions { upgrade: true, ..SendOptions::default() };
     let sent = pools.send(&upstream, upgrade, options).await.unwrap();
     assert_eq!(sent.response.status(), 101);
-    let mut tunnel = hyper_util::rt::TokioIo::new(hyper::upgrade::on(sent.response).await.unwrap());
+    let mut tunnel = sent.response.into_body().into_tunnel().unwrap();
     tunnel.write_all(b"hello!").await.unwrap();
     let mut heard = String::new();
     tunnel.read_to_string(&mut heard).await.unwrap();
