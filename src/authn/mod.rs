@@ -4,19 +4,25 @@
 //! A credential that fails is final: it never counts as none, and never falls through to another way.
 
 mod cache;
+mod cross_site;
 mod jwt;
 mod presented;
+mod session;
 
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::AUTHORIZATION;
 
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
+pub use cross_site::{AllowedPath, CrossSite};
 pub use jwt::BearerWay;
+pub use session::SessionWay;
 
 use crate::caller::Known;
 use crate::clock::Time;
 use crate::reason::Reason;
+use crate::wire::cookies::{CookieChanges, OwnCookies};
 use crate::wire::{Arrival, Facts};
 use presented::Presented;
 
@@ -24,6 +30,26 @@ use presented::Presented;
 #[derive(Debug, Default)]
 pub struct Ways {
     pub bearer: Option<BearerWay>,
+    pub session: Option<SessionWay>,
+}
+
+/// Who a request comes from, and what is to become of our cookies at the client whatever else is decided.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub known: Known,
+    pub cookies: CookieChanges,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self::of(Known::Nobody)
+    }
+}
+
+impl Seen {
+    fn of(known: Known) -> Self {
+        Self { known, cookies: CookieChanges::default() }
+    }
 }
 
 /// Why a credential identifies nobody.
@@ -41,6 +67,12 @@ pub enum AuthnError {
     /// Whether it is valid can't be known now: 503.
     #[error("the issuer's keys are not available")]
     Unavailable { retry_after: Duration },
+    /// An unsafe request or an upgrade that another site caused, with a session: 403.
+    #[error("another site caused this request")]
+    CrossSite,
+    /// Whether there is a session can't be known now: 503; or it is too large for its store: 500.
+    #[error("the session can't be known: {reason}")]
+    Session { reason: Reason, retry_after: Option<Duration> },
 }
 
 impl AuthnError {
@@ -50,6 +82,8 @@ impl AuthnError {
             Self::Repeated => Reason::CredentialRepeated,
             Self::Invalid(reason) => *reason,
             Self::Unavailable { .. } => Reason::IssuerUnreachable,
+            Self::CrossSite => Reason::SessionCrossSite,
+            Self::Session { reason, .. } => *reason,
         }
     }
 }
@@ -58,8 +92,20 @@ impl AuthnError {
 ///
 /// # Errors
 /// [`AuthnError`] when a credential was shown that is malformed, repeated, invalid, or can't be checked now.
-pub async fn identify(ways: &Ways, facts: &Facts, arrival: &mut Arrival) -> Result<Known, AuthnError> {
-    judge(ways, facts.now, &arrival.headers, arrival.query()).await
+pub async fn identify(
+    ways: &Ways,
+    facts: &Facts,
+    arrival: &mut Arrival,
+    cookies: &OwnCookies,
+) -> Result<Seen, AuthnError> {
+    // Beside `Authorization`, whatever its scheme, a session is not looked at: one request shows one credential.
+    if let Some(session) = &ways.session
+        && !arrival.headers.contains_key(AUTHORIZATION)
+    {
+        // Boxed, so that the walk's own future stays small.
+        return Box::pin(session.judge(facts.now, arrival, cookies)).await;
+    }
+    judge(ways, facts.now, &arrival.headers, arrival.query()).await.map(Seen::of)
 }
 
 async fn judge(ways: &Ways, now: Time, headers: &HeaderMap, query: Option<&str>) -> Result<Known, AuthnError> {

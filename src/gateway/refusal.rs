@@ -99,6 +99,11 @@ impl From<AuthnError> for Refusal {
             AuthnError::Malformed | AuthnError::Repeated => Self::new(reason, Kind::BadRequest),
             AuthnError::Invalid(_) => Self::new(reason, Kind::BadCredential),
             AuthnError::Unavailable { retry_after } => Self::new(reason, Kind::Unavailable { retry_after }),
+            AuthnError::CrossSite => Self::new(reason, Kind::Forbidden),
+            AuthnError::Session { retry_after: Some(retry_after), .. } => {
+                Self::new(reason, Kind::Unavailable { retry_after })
+            }
+            AuthnError::Session { retry_after: None, .. } => Self::new(reason, Kind::Ours),
         }
     }
 }

@@ -91,6 +91,11 @@ impl Sessions {
         })
     }
 
+    /// Whether a request shows a session cookie at all.
+    pub fn is_shown(&self, cookies: &OwnCookies) -> bool {
+        cookies.iter().any(|(name, _)| name == self.cookie.name())
+    }
+
     /// The session of a request, with fresh tokens. A cookie that leads nowhere is taken away.
     ///
     /// # Errors
