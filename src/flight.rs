@@ -166,7 +166,8 @@ mod tests {
         // The first one begins it and leaves at once.
         assert!(futures_util::FutureExt::now_or_never(flight.join(1, begin)).is_none());
         assert_eq!(flight.under_way(), 1);
-        let second = flight.join(1, || -> Result<std::future::Ready<usize>, Infallible> { unreachable!("is under way") });
+        let second =
+            flight.join(1, || -> Result<std::future::Ready<usize>, Infallible> { unreachable!("is under way") });
         gate.notify_one();
         assert_eq!(second.await, Ok(5));
     }

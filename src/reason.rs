@@ -82,6 +82,14 @@ reasons! {
     LoginUserinfo = "login.userinfo",
     /// A logout token that breaks a rule, or came before.
     LogoutToken = "logout.token",
+    /// An unsafe method or an upgrade that another site caused, with a session.
+    SessionCrossSite = "session.cross_site",
+    /// Where sessions are kept gives no answer.
+    SessionStore = "session.store",
+    /// More than cookies can hold.
+    SessionTooLarge = "session.too_large",
+    /// The session's tokens are over, and the issuer can't be asked for new ones.
+    SessionIssuer = "session.issuer",
     /// The issuer's keys are not there yet, or older than `max_stale`, or a needed refetch failed.
     IssuerUnreachable = "issuer.unreachable",
     UpstreamUnreachable = "upstream.unreachable",

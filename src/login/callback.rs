@@ -167,13 +167,7 @@ impl Proven {
             signed_in_at: now,
             seen_at: now,
             generation: 0,
-            tokens: Tokens {
-                access: Some(tokens.access_token),
-                access_expires_at: tokens.expires_in.map(|span| now.plus(span)),
-                refresh: tokens.refresh_token,
-                id: tokens.id_token,
-                scope: tokens.scope,
-            },
+            tokens: Tokens::received(&tokens, now, None),
             claims,
         })
     }

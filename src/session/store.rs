@@ -52,7 +52,7 @@ impl StoreError {
 }
 
 /// What a cookie holds, as the bytes that are sealed.
-type Held = Zeroizing<Vec<u8>>;
+pub type Held = Zeroizing<Vec<u8>>;
 
 impl SessionStore {
     /// Keeps a new session for so long. Goes out: what its cookie is to hold.
@@ -61,8 +61,28 @@ impl SessionStore {
     /// [`StoreError`] when the store is out of reach.
     pub async fn begin(&self, session: &Session, lifetime: Lifetime) -> Result<Held, StoreError> {
         match self {
-            Self::InCookie(_) => Ok(Zeroizing::new(codec::encode_session(session))),
-            Self::Kept(kept) => kept.begin(session, lifetime).await,
+            Self::InCookie(_) => {}
+            Self::Kept(kept) => kept.begin(session, lifetime).await?,
+        }
+        Ok(self.held(session))
+    }
+
+    /// What the cookie of a session is to hold.
+    pub fn held(&self, session: &Session) -> Held {
+        Zeroizing::new(match self {
+            Self::InCookie(_) => codec::encode_session(session),
+            Self::Kept(_) => [&[HANDLE][..], session.id.as_bytes()].concat(),
+        })
+    }
+
+    /// Whether a session that was loaded a while ago has not ended since.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is out of reach.
+    pub async fn lives(&self, session: &Session, idle: Duration) -> Result<bool, StoreError> {
+        match self {
+            Self::InCookie(ended) => Ok(!ended.holds(session).await?),
+            Self::Kept(kept) => Ok(kept.kv.renew(&key(&session.id), idle).await?.is_some()),
         }
     }
 
@@ -114,7 +134,7 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    fn shorter(self) -> Duration {
+    pub(super) fn shorter(self) -> Duration {
         self.idle.min(self.absolute)
     }
 }
@@ -148,11 +168,10 @@ impl Kept {
         &self.kv
     }
 
-    async fn begin(&self, session: &Session, lifetime: Lifetime) -> Result<Held, StoreError> {
+    async fn begin(&self, session: &Session, lifetime: Lifetime) -> Result<(), StoreError> {
         // Found by the issuer's word before it can be used: a logout that comes at this moment finds it.
         self.index.add(session, lifetime.absolute).await?;
-        self.kv.put(&key(&session.id), seal(session), lifetime.shorter()).await?;
-        Ok(Zeroizing::new([&[HANDLE][..], session.id.as_bytes()].concat()))
+        Ok(self.kv.put(&key(&session.id), seal(session), lifetime.shorter()).await?)
     }
 
     async fn load(&self, held: &[u8], idle: Duration) -> Result<Option<Session>, StoreError> {
