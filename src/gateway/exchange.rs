@@ -19,6 +19,7 @@ use crate::plan::running::Route;
 use crate::reason::Reason;
 use crate::telemetry::{AccessRecord, Observation, RouteMeters};
 use crate::wire::Facts;
+use crate::wire::cookies::CookieChanges;
 
 /// nginx's word for a client that went away before its answer; never sent.
 const CLIENT_GONE: u16 = 499;
@@ -39,6 +40,8 @@ pub struct Exchange {
     takes_bearer: bool,
     has_body: bool,
     caller: Option<Arc<Caller>>,
+    /// For whatever answer goes out.
+    cookies: CookieChanges,
     reason: Option<Reason>,
     status: u16,
     upstream: Upstream,
@@ -92,6 +95,7 @@ impl Exchange {
             takes_bearer: false,
             has_body: false,
             caller: None,
+            cookies: CookieChanges::default(),
             reason: None,
             status: 0,
             upstream: Upstream::default(),
@@ -126,6 +130,11 @@ impl Exchange {
         }
     }
 
+    /// What is to become of our cookies at the browser, whatever answer it gets.
+    pub fn carry(&mut self, cookies: CookieChanges) {
+        self.cookies.extend(cookies);
+    }
+
     pub fn on_upstream_begin(&mut self) {
         self.upstream.began = Some(self.micros());
     }
@@ -144,6 +153,7 @@ impl Exchange {
     pub fn close(mut self: Box<Self>, mut response: Response<Content>) -> Response<Answer> {
         self.status = response.status().as_u16();
         response.headers_mut().insert(REQUEST_ID, self.facts.request_id.to_header());
+        std::mem::take(&mut self.cookies).apply(response.headers_mut());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS
             && let Some(watch) = &self.connection.watch
         {

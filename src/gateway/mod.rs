@@ -11,6 +11,7 @@ mod pages;
 mod refusal;
 mod request_body;
 mod respond;
+mod sign_in;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,6 +32,7 @@ use refusal::{Kind, Refusal};
 
 use crate::authn;
 use crate::deadline::{Slot, Sweeper};
+use crate::login::{Door, Site};
 use crate::outbound;
 use crate::plan::router::Found;
 use crate::plan::running::{Plan, Route, Target};
@@ -38,6 +40,7 @@ use crate::policy::Requirement;
 use crate::reason::Reason;
 use crate::upstream::Pools;
 use crate::wire::arrival::{self, Arrival};
+use crate::wire::cookies::OwnCookies;
 use crate::wire::facts::{Facts, Scheme};
 use crate::wire::watch::Watch;
 use crate::wire::{Body, facts};
@@ -121,12 +124,15 @@ async fn walk(
     let body = if hyper::body::Body::is_end_stream(&incoming) { Body::Empty } else { Body::Incoming(incoming) };
     exchange.on_body(&body);
     let mut arrival = arrival::check(parts, body, &view.plan.owned, &view.plan.limits)?;
+    let cookies = OwnCookies::take(&mut arrival.headers, &view.plan.own_cookies);
     if connection.redirect_to_https && exchange.facts().scheme == Scheme::Http {
         return redirect_to_https(&arrival);
     }
     let (route, parameters) = match find(&view.plan, &arrival)? {
         Where::Route(route, parameters) => (route, parameters),
         Where::Resource(number) => return metadata::answer(&view.plan, number, exchange.facts(), &arrival),
+        // Boxed, so that the walk's own future stays small.
+        Where::Login(site, door) => return Box::pin(sign_in::enter(site, door, exchange, arrival, &cookies)).await,
     };
     exchange.on_route(route);
     let preflight = route.forwards_preflight && is_preflight(&arrival);
@@ -163,6 +169,7 @@ type Parameters = Vec<(Box<str>, Box<str>)>;
 enum Where<'p> {
     Route(&'p Route, Parameters),
     Resource(usize),
+    Login(&'p Site, Door),
 }
 
 fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
@@ -186,6 +193,9 @@ fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
         }
         _ if arrival.path.has_encoded_slash() => Err(encoded_slash()),
         Found::Route { target: Target::Resource(number), .. } => Ok(Where::Resource(*number)),
+        Found::Route { target: Target::Login(number, door), .. } => {
+            plan.sites.get(*number).map(|site| Where::Login(site, *door)).ok_or_else(nothing)
+        }
         Found::Method { allow } => Err(Refusal::new(Reason::RouteMethod, Kind::NoMethod { allow })),
         Found::Nothing => Err(nothing()),
     }

@@ -67,7 +67,9 @@ pub async fn begin(
 fn given(site: &Site, exchange: &mut Exchange, entered: Entered) -> Result<Response<Content>, Refusal> {
     let Entered { answer, along } = entered;
     exchange.carry(along.cookies);
-    answer.map(|response| response.map(Content::Ours)).map_err(|error| refused(site, &error, along.return_to.as_deref()))
+    answer
+        .map(|response| response.map(Content::Ours))
+        .map_err(|error| refused(site, &error, along.return_to.as_deref()))
 }
 
 fn refused(site: &Site, error: &LoginError, return_to: Option<&str>) -> Refusal {

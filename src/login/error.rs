@@ -95,7 +95,7 @@ impl LoginError {
             Self::LogoutToken(_) | Self::LogoutReplayed => Reason::LogoutToken,
             Self::NoSession => Reason::CredentialMissing,
             Self::Store(error) => error.reason(),
-            Self::Kv(_) => Reason::IssuerUnreachable,
+            Self::Kv(_) => Reason::SessionStore,
         }
     }
 
@@ -131,7 +131,9 @@ impl LoginError {
             | Self::Store(_)
             | Self::Token(TokenError::Unreachable(_))
             | Self::Userinfo(UserinfoError::Unreachable(_))
-            | Self::IdToken(IdTokenError::Keys(_)) => "Signing in is not possible right now. Please try again in a moment.",
+            | Self::IdToken(IdTokenError::Keys(_)) => {
+                "Signing in is not possible right now. Please try again in a moment."
+            }
             _ => "The answer of the provider could not be used.",
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::login;
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
 use super::running::{HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target};
@@ -26,6 +27,7 @@ use crate::policy::{self, Program, ProgramError, Requirement, RequirementSetting
 use crate::telemetry::Metrics;
 use crate::upstream::{self, SetUpError, Upstream};
 use crate::wire::arrival::Limits;
+use crate::wire::cookies::OwnCookieNames;
 use crate::wire::forwarded::TrustedProxies;
 use crate::wire::owned::OwnedNames;
 
@@ -51,6 +53,10 @@ pub enum CompileError {
     Claims { index: usize, way: &'static str, error: policy::ClaimRuleError },
     #[error("routes[{index}].forward: {error}")]
     Dress { index: usize, error: DressError },
+    #[error("clients.{name} names what does not exist")]
+    Client { name: Arc<str> },
+    #[error("sites.{name} names what does not exist, or there are no keys for it")]
+    Site { name: Arc<str> },
     #[error("routes[{index}] names what does not exist")]
     Dangling { index: usize },
 }
@@ -66,8 +72,13 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let redis = checked.sessions.redis.clone();
     let redis = redis.and_then(|settings| Kv::redis(settings, wiring.clock.clone(), wiring.control.clone()));
+    let registrations = login::registrations(checked, &issuers)?;
+    let sites = login::sites(checked, &registrations, redis.as_ref(), wiring)?;
     let limits = &checked.server.limits;
     let mut router = Router::default();
+    for (number, site) in sites.iter().enumerate() {
+        login::doors(&mut router, number, site);
+    }
     let mut routes = Vec::with_capacity(checked.routes.len());
     for written in &checked.routes {
         let target = Target::Route(routes.len());
@@ -84,6 +95,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         resources,
         issuers,
         upstreams,
+        own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),
+        sites,
         redis,
         owned: Arc::new(owned),
         trusted_proxies: TrustedProxies::new(checked.server.trusted_proxies.clone()),

@@ -8,20 +8,22 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use url::Url;
 
-use super::compile::{CompileError, client_identity};
+use super::compile::{CompileError, Wiring, client_identity};
 use super::findings::Findings;
 use super::router::{HostPattern, Methods, Router, Segment};
 use super::running::Target;
-use super::settings::{Checked, ClientSettings, CookieSettings, SiteSettings};
+use super::settings::{Checked, ClientSettings, CookieSettings, SessionStore, SiteSettings};
 use crate::config::ValuePath;
 use crate::config::client::{Par, Pkce};
 use crate::config::site::{Authorize, BackChannelLogout, Pages, ResponseMode, SameSite};
 use crate::idp::authorize::Wishes;
 use crate::idp::{self, Issuer, Registration, RegistrationSettings};
-use crate::kv::Kv;
+use crate::kv::{Kv, MemoryKv, MemoryKvLimits};
 use crate::login::{self, Allowed, Brand, DOORS, Flow, Landing, Landings, Mode, Site};
-use crate::seal::MasterKeys;
-use crate::session::Sessions;
+use crate::session::index::Ended;
+
+use crate::session::store::Kept;
+use crate::session::{self, Sessions, SessionsSettings};
 use crate::wire::cookies::{self, CookieScope};
 
 /// A style sheet or a logo stands in every page: no larger than this. Bytes.
@@ -103,16 +105,16 @@ fn read(findings: &mut Findings<'_>, at: &ValuePath, path: &Path) -> Option<Vec<
 
 /// Parameters that are passed on: plain text, as they are.
 pub(super) fn authorize(findings: &mut Findings<'_>, at: &ValuePath, written: &Authorize) {
-    let texts = [
-        ("prompt", &written.prompt),
-        ("acr_values", &written.acr_values),
-        ("ui_locales", &written.ui_locales),
-    ];
+    let texts = [("prompt", &written.prompt), ("acr_values", &written.acr_values), ("ui_locales", &written.ui_locales)];
     for (key, text) in texts {
         let Some(text) = text else { continue };
         let words: Vec<&str> = text.split(' ').collect();
         if words.iter().any(|word| word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic())) {
-            findings.error_with(&at.key(key), format!("`{text}` is no list of words"), "words with a space between them");
+            findings.error_with(
+                &at.key(key),
+                format!("`{text}` is no list of words"),
+                "words with a space between them",
+            );
         }
         // OpenID Connect Core section 3.1.2.1.
         if key == "prompt" && words.contains(&"none") {
@@ -123,7 +125,10 @@ pub(super) fn authorize(findings: &mut Findings<'_>, at: &ValuePath, written: &A
 }
 
 /// Who Postern is to each issuer that it is registered with, in the order of `clients`.
-pub(super) fn registrations(checked: &Checked, issuers: &[Arc<Issuer>]) -> Result<Vec<Arc<Registration>>, CompileError> {
+pub(super) fn registrations(
+    checked: &Checked,
+    issuers: &[Arc<Issuer>],
+) -> Result<Vec<Arc<Registration>>, CompileError> {
     let one = |client: &ClientSettings| {
         let dangling = || CompileError::Client { name: (*client.name).into() };
         let issuer = issuers.get(client.issuer).cloned().ok_or_else(dangling)?;
@@ -143,28 +148,50 @@ pub(super) fn registrations(checked: &Checked, issuers: &[Arc<Issuer>]) -> Resul
     checked.clients.iter().map(one).collect()
 }
 
-/// What keeps a site's sign-ins and seals what browsers hold of them.
-#[derive(Clone)]
-pub(super) struct Kept<'a> {
-    pub sessions: Arc<Sessions>,
-    pub kv: &'a Kv,
-    pub keys: &'a MasterKeys,
+/// What this process alone remembers of sign-ins, where it shares nothing with others: a million used states and ended
+/// sessions. Bytes.
+const MEMORY: MemoryKvLimits = MemoryKvLimits { entries: 1_000_000, bytes: 1024 * 1024 * 1024 };
+
+/// All sites, built: their sessions, and what signs people in to them.
+pub(super) fn sites(
+    checked: &Checked,
+    registrations: &[Arc<Registration>],
+    redis: Option<&Kv>,
+    wiring: &Wiring,
+) -> Result<Vec<Arc<Site>>, CompileError> {
+    let own = Kv::Memory(MemoryKv::new(MEMORY, wiring.clock.clone()));
+    let shared = redis.unwrap_or(&own);
+    let one = |written: &SiteSettings| {
+        let dangling = || CompileError::Site { name: Arc::clone(&written.name) };
+        let keys = checked.sessions.keys.as_ref().ok_or_else(dangling)?;
+        let registrations = written.sign_in.iter().map(|at| registrations.get(*at).cloned().ok_or_else(dangling));
+        let registrations = registrations.collect::<Result<Vec<_>, _>>()?;
+        let store = match checked.sessions.store {
+            SessionStore::Cookie => session::SessionStore::InCookie(Ended::new(shared.clone())),
+            SessionStore::Memory => session::SessionStore::Kept(Kept::new(own.clone())),
+        };
+        let settings = SessionsSettings {
+            site: Arc::clone(&written.name),
+            registrations: registrations.clone(),
+            idle: written.idle_timeout,
+            absolute: written.absolute_timeout,
+            cookie: written.cookie.name.clone(),
+            scope: cookie_scope(&written.cookie),
+            userinfo: written.userinfo,
+        };
+        let sessions = Sessions::new(settings, keys, store, wiring.clock.clone(), wiring.control.clone());
+        let settings = site(written, &checked.server.auth_prefix, registrations);
+        Ok(Arc::new(Site::new(settings, sessions, shared.clone(), keys)))
+    };
+    checked.sites.iter().map(one).collect()
 }
 
-/// A site, built.
-pub(super) fn site(
-    written: &SiteSettings,
-    prefix: &str,
-    registrations: &[Arc<Registration>],
-    kept: Kept<'_>,
-) -> Result<Arc<Site>, CompileError> {
-    let dangling = || CompileError::Site { name: Arc::clone(&written.name) };
-    let registrations = written.sign_in.iter().map(|at| registrations.get(*at).cloned().ok_or_else(dangling));
-    let settings = login::SiteSettings {
+fn site(written: &SiteSettings, prefix: &str, registrations: Vec<Arc<Registration>>) -> login::SiteSettings {
+    login::SiteSettings {
         name: Arc::clone(&written.name),
         url: written.url.clone(),
         prefix: prefix.into(),
-        registrations: registrations.collect::<Result<_, _>>()?,
+        registrations,
         flow: Flow::CODE,
         mode: match written.response_mode {
             ResponseMode::Query => Mode::Query,
@@ -178,8 +205,7 @@ pub(super) fn site(
         cookie_scope: cookie_scope(&written.cookie),
         takes_logout_tokens: written.back_channel_logout != BackChannelLogout::Off,
         brand: Arc::clone(&written.brand),
-    };
-    Ok(Arc::new(Site::new(settings, kept.sessions, kept.kv.clone(), kept.keys)))
+    }
 }
 
 fn wishes(written: &Authorize) -> Wishes {

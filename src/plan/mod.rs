@@ -10,6 +10,7 @@ mod describe;
 mod files;
 mod findings;
 mod issuers;
+mod login;
 mod overlap;
 pub mod patterns;
 mod redis;

@@ -10,11 +10,13 @@ use super::router::Router;
 use crate::authn::Ways;
 use crate::idp::Issuer;
 use crate::kv::Kv;
+use crate::login::{Door, Site};
 use crate::outbound::Dress;
 use crate::policy::Requirement;
 use crate::telemetry::RouteMeters;
 use crate::upstream::Upstream;
 use crate::wire::arrival::Limits;
+use crate::wire::cookies::OwnCookieNames;
 use crate::wire::forwarded::TrustedProxies;
 use crate::wire::owned::OwnedNames;
 
@@ -27,6 +29,10 @@ pub struct Plan {
     pub resources: Vec<Resource>,
     pub issuers: Vec<Arc<Issuer>>,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// By number.
+    pub sites: Vec<Arc<Site>>,
+    /// Cookies of ours: no upstream sees or sets one.
+    pub own_cookies: OwnCookieNames,
     /// What replicas share: `sessions.redis`.
     pub redis: Option<Kv>,
     pub owned: Arc<OwnedNames>,
@@ -42,6 +48,8 @@ pub enum Target {
     Route(usize),
     /// `/.well-known/oauth-protected-resource` of a host.
     Resource(usize),
+    /// An address of a site that is ours.
+    Login(usize, Door),
 }
 
 /// One route: what it demands, and how a request is dressed and sent.

@@ -12,6 +12,7 @@
 )]
 
 mod answers;
+mod browser;
 mod contracts;
 mod demo;
 mod docs;

@@ -12,18 +12,16 @@ fn members(value: Value) -> Map<String, Value> {
 }
 
 /// Where a browser without a session is sent.
-async fn asked(world: &World, browser: &mut Browser, path: &str) -> String {
+async fn asked(browser: &mut Browser, path: &str) -> String {
     let hop = browser.step(&format!("{SITE}{path}")).await;
     assert_eq!(hop.answer.status, 302, "{}", hop.answer.text());
     hop.answer.value("location").expect("a location").to_owned()
 }
 
 /// The callback's address as the provider would send it, with the sign-in page left out.
-async fn answered(world: &World, browser: &mut Browser) -> String {
+async fn answered(browser: &mut Browser) -> String {
     let page = browser.open(&format!("{SITE}/")).await;
-    let signed_in = browser.sign_in_at_until(&page, "alice", "wonderland", "/oauth2/callback").await;
-    let _ = world;
-    signed_in
+    browser.sign_in_at_until(&page, "alice", "wonderland", "/oauth2/callback").await
 }
 
 /// Nobody was signed in, and nothing reached the app.
@@ -60,7 +58,7 @@ async fn a_person_signs_in_and_the_app_sees_who_they_are() {
 async fn every_attempt_is_asked_for_anew_and_bound_by_a_challenge() {
     let world = World::usual().await;
     let mut browser = world.browser();
-    let (one, two) = (asked(&world, &mut browser, "/a").await, asked(&world, &mut browser, "/b").await);
+    let (one, two) = (asked(&mut browser, "/a").await, asked(&mut browser, "/b").await);
     for name in ["state", "nonce", "code_challenge"] {
         let (first, second) = (parameter(&one, name).unwrap(), parameter(&two, name).unwrap());
         assert!(first.len() >= 43 && first != second, "{name}: {first}");
@@ -77,7 +75,7 @@ async fn no_field_of_a_request_has_a_part_in_the_redirect_address() {
     let world = World::usual().await;
     let mut browser = world.browser();
     browser.lines = "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: http\r\nForwarded: host=evil.example\r\nX-Original-URL: /x\r\n".to_owned();
-    let address = asked(&world, &mut browser, "/").await;
+    let address = asked(&mut browser, "/").await;
     assert_eq!(parameter(&address, "redirect_uri").as_deref(), Some("https://shop.test/oauth2/callback"));
     assert!(!address.contains("evil"), "{address}");
 }
@@ -102,7 +100,7 @@ async fn answers_of_a_sign_in_are_not_stored_not_framed_and_tell_nobody_their_ad
 async fn an_answer_belongs_to_one_attempt_of_one_browser_and_is_taken_once() {
     let world = World::usual().await;
     let (mut alice, mut mallory) = (world.browser(), world.browser());
-    let answer = answered(&world, &mut alice).await;
+    let answer = answered(&mut alice).await;
     let (state, code) = (parameter(&answer, "state").unwrap(), parameter(&answer, "code").unwrap());
     let callback = |query: &str| format!("{SITE}/oauth2/callback?{query}");
     let issuer = format!("iss={}", world.provider.issuer());
@@ -333,7 +331,7 @@ async fn a_request_is_pushed_where_the_provider_takes_it_and_must_be_where_that_
     for (par, pushed) in [("auto", 1), ("required", 1), ("off", 0)] {
         let world = World::start(Setup { client: format!("    par: {par}\n"), ..Setup::default() }).await;
         let mut browser = world.browser();
-        let address = asked(&world, &mut browser, "/").await;
+        let address = asked(&mut browser, "/").await;
         assert_eq!(world.provider.count(Endpoint::Par), pushed, "{par}");
         assert_eq!(parameter(&address, "request_uri").is_some(), pushed == 1);
         assert_eq!(parameter(&address, "state").is_some(), pushed == 0, "the state travels on the back channel");

@@ -121,9 +121,8 @@ async fn told(world: &World, token: &str) -> Answer {
 }
 
 /// `sid` of the session that a browser has, as the provider knows it.
-async fn sid(world: &World, browser: &Browser) -> String {
+async fn sid(browser: &Browser) -> String {
     let page = browser.clone().open(&format!("{SITE}/oauth2/sign_out")).await;
-    let _ = world;
     let hint = parameter(page.hop("/end_session").url.as_str(), "id_token_hint").expect("an ID token");
     let payload = hint.split('.').nth(1).unwrap();
     let json = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload).unwrap();
@@ -157,7 +156,7 @@ async fn one_session_of_several_is_ended_by_its_name() {
         let (second, _) = world.alice().await;
         let (third, _) = world.alice().await;
         // Found by signing out in a copy, which ends that session too.
-        let name = sid(&world, &third).await;
+        let name = sid(&third).await;
         let token = world.provider.logout_token("shop", Some("alice"), Some(&name), None);
         assert_eq!(told(&world, &token).await.status, 200);
         assert!(is_signed_in(&first).await && is_signed_in(&second).await, "{store}");
@@ -199,8 +198,8 @@ async fn a_logout_token_with_a_lie_in_it_ends_nothing() {
     for body in ["", "x", "a.b.c"] {
         assert_eq!(told(&world, body).await.status, 400, "{body:?}");
     }
-    let id_token = world.provider.mint(&postern::devidp::Mint::default());
-    assert_eq!(told(&world, &id_token).await.status, 400, "an access token is none");
+    let access_token = world.provider.mint(&postern::devidp::Mint::user("shop", "alice"));
+    assert_eq!(told(&world, &access_token).await.status, 400, "an access token is none");
 }
 
 #[tokio::test]
@@ -219,7 +218,7 @@ async fn the_provider_ends_a_session_in_a_frame() {
     let (victim, _) = world.alice().await;
     let name = {
         let (other, _) = world.alice().await;
-        sid(&world, &other).await
+        sid(&other).await
     };
     let issuer = world.provider.issuer().to_owned();
     let address = |issuer: &str, sid: &str| format!("{SITE}/oauth2/frontchannel_logout?iss={issuer}&sid={sid}");

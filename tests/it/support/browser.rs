@@ -225,7 +225,11 @@ impl Browser {
         // The addresses that this navigation was redirected over.
         let mut chain: Vec<Url> = Vec::new();
         loop {
-            assert!(hops.len() < MOST_HOPS, "it goes round: {:#?}", hops.iter().map(|hop| hop.url.as_str()).collect::<Vec<_>>());
+            assert!(
+                hops.len() < MOST_HOPS,
+                "it goes round: {:#?}",
+                hops.iter().map(|hop| hop.url.as_str()).collect::<Vec<_>>()
+            );
             let hop = self.request(&method, &url, body.as_deref(), &cause, &chain).await;
             hops.push(hop.clone());
             let location = hop.answer.value("location").map(|to| url.join(to).expect("a location"));
@@ -244,7 +248,9 @@ impl Browser {
                 let form = page.forms().remove(0);
                 body = Some(form_urlencoded::Serializer::new(String::new()).extend_pairs(form.fields).finish());
                 (method, url) = (form.method, url.join(&form.action).expect("an address"));
-            } else if let Some(found) = Regex::new(r#"http-equiv="refresh" content="0;url=([^"]*)""#).unwrap().captures(&html) {
+            } else if let Some(found) =
+                Regex::new(r#"http-equiv="refresh" content="0;url=([^"]*)""#).unwrap().captures(&html)
+            {
                 (method, body, url) = ("GET".to_owned(), None, url.join(&unescape(&found[1])).expect("an address"));
             } else {
                 return page;
@@ -255,7 +261,9 @@ impl Browser {
 
     async fn request(&mut self, method: &str, url: &Url, body: Option<&str>, cause: &Cause, chain: &[Url]) -> Hop {
         let address = self.address_of(url);
-        let host = url.port().map_or_else(|| url.host_str().unwrap().to_owned(), |port| format!("{}:{port}", url.host_str().unwrap()));
+        let host = url
+            .port()
+            .map_or_else(|| url.host_str().unwrap().to_owned(), |port| format!("{}:{port}", url.host_str().unwrap()));
         let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
         let (mode, dest, initiator) = match cause {
             Cause::Person => ("navigate", "document", None),
@@ -264,10 +272,14 @@ impl Browser {
             Cause::Frame(page) => ("navigate", "iframe", Some(page)),
         };
         // What a person typed stays theirs, however often it is redirected (Fetch Metadata, section 2.3).
-        let relation = initiator.and_then(|page| [page].into_iter().chain(chain).map(|other| Relation::of(other, url)).max());
+        let relation =
+            initiator.and_then(|page| [page].into_iter().chain(chain).map(|other| Relation::of(other, url)).max());
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
         let accept = if mode == "navigate" { "text/html,application/xhtml+xml,*/*;q=0.8" } else { "*/*" };
-        head += &format!("Accept: {accept}\r\nSec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {dest}\r\nSec-Fetch-Site: {}\r\n", relation.map_or("none", Relation::name));
+        head += &format!(
+            "Accept: {accept}\r\nSec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {dest}\r\nSec-Fetch-Site: {}\r\n",
+            relation.map_or("none", Relation::name)
+        );
         if let (Some(page), true) = (initiator, method != "GET" && method != "HEAD") {
             head += &format!("Origin: {}\r\n", page.origin().ascii_serialization());
         }
@@ -310,7 +322,12 @@ impl Browser {
             };
             domain && path && may_cross && (!cookie.secure || url.scheme() == "https")
         };
-        self.jar.iter().filter(fits).map(|cookie| format!("{}={}", cookie.name, cookie.value)).collect::<Vec<_>>().join("; ")
+        self.jar
+            .iter()
+            .filter(fits)
+            .map(|cookie| format!("{}={}", cookie.name, cookie.value))
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     /// RFC 6265bis section 5.7.
@@ -349,7 +366,8 @@ impl Browser {
         let refused = !(domain_fits && host_prefix && secure_prefix && secure_origin && none_is_secure);
         assert!(!refused, "a browser would not keep this cookie from {url}: {field}");
         assert!(name.len() + value.len() <= 4096, "a browser would not keep a cookie of this size: {name}");
-        self.jar.retain(|known| (&known.name, &known.domain, &known.path) != (&cookie.name, &cookie.domain, &cookie.path));
+        self.jar
+            .retain(|known| (&known.name, &known.domain, &known.path) != (&cookie.name, &cookie.domain, &cookie.path));
         if !is_over {
             self.jar.push(cookie);
         }
