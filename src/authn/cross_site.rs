@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn what_another_site_caused_is_refused_where_it_could_change_something() {
         let cross = [("sec-fetch-site", "cross-site")];
-        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::from_bytes(b"PURGE").unwrap()] {
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::from_bytes(b"PURGE").unwrap()]
+        {
             assert!(refused(method, "/a", &cross));
         }
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
@@ -134,6 +135,9 @@ mod tests {
         for (path, takes) in [("/a/hooks", true), ("/a/hooks/x/y", true), ("//hooks", false), ("/a/hook", false)] {
             assert_eq!(below.takes(path), takes, "{path}");
         }
-        assert!(!CrossSite { refuses: false, ..rule() }.is_refused(&Arrival { method: Method::POST, ..arrival("/a", &cross) }));
+        assert!(
+            !CrossSite { refuses: false, ..rule() }
+                .is_refused(&Arrival { method: Method::POST, ..arrival("/a", &cross) })
+        );
     }
 }

@@ -30,7 +30,7 @@ impl SessionWay {
     pub(super) async fn judge(
         &self,
         now: Time,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         cookies: &OwnCookies,
     ) -> Result<Seen, AuthnError> {
         if !self.sessions.is_shown(cookies) {

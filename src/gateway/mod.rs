@@ -32,11 +32,12 @@ use refusal::{Kind, Refusal};
 
 use crate::authn;
 use crate::deadline::{Slot, Sweeper};
+use crate::login::Ask;
 use crate::login::{Door, Site};
 use crate::outbound;
 use crate::plan::router::Found;
 use crate::plan::running::{Plan, Route, Target};
-use crate::policy::Requirement;
+use crate::policy::{Denial, Requirement};
 use crate::reason::Reason;
 use crate::upstream::Pools;
 use crate::wire::arrival::{self, Arrival};
@@ -136,20 +137,51 @@ async fn walk(
     };
     exchange.on_route(route);
     let preflight = route.forwards_preflight && is_preflight(&arrival);
-    let known = if preflight {
+    let seen = if preflight {
         // Browsers send preflights without credentials; what comes with one goes no further.
         arrival.headers.remove(AUTHORIZATION);
-        crate::caller::Known::Nobody
+        authn::Seen::default()
     } else {
-        authn::identify(&route.ways, exchange.facts(), &mut arrival).await?
+        authn::identify(&route.ways, exchange.facts(), &mut arrival, &cookies).await?
     };
-    exchange.on_known(&known);
+    exchange.on_known(&seen.known);
+    exchange.carry(seen.cookies);
     let public = Requirement::public();
     let requirement = if preflight { &public } else { &route.requirement };
-    let permit = requirement.admit(known, exchange.facts(), &arrival, &parameters)?;
+    let permit = match requirement.admit(seen.known, exchange.facts(), &arrival, &parameters) {
+        Ok(permit) => permit,
+        // Boxed, so that the walk's own future stays small.
+        Err(denial) => return Box::pin(denied(&view.plan, route, exchange, &mut arrival, &cookies, denial)).await,
+    };
     let asked_upgrade = arrival.upgrade.take();
     let outgoing = outbound::dress(&route.dress, permit, arrival, exchange.facts(), &connection.told)?;
     forward::send(connection, route, exchange, outgoing, asked_upgrade.zip(upgrade)).await
+}
+
+/// A person who has to sign in first, or better, is sent there; everybody else is refused. Only a top-level navigation is
+/// sent anywhere, and only one that a session could help: beside `Authorization` none is looked at.
+async fn denied(
+    plan: &Plan,
+    route: &Route,
+    exchange: &mut Exchange,
+    arrival: &mut Arrival,
+    cookies: &OwnCookies,
+    denial: Denial,
+) -> Result<Response<answer::Content>, Refusal> {
+    let site = route.site.and_then(|number| plan.sites.get(number));
+    let site = site.filter(|_| exchange.is_navigation() && !arrival.headers.contains_key(AUTHORIZATION));
+    let ask = match (&denial, site) {
+        (Denial::Unauthenticated, Some(_)) => Ask::default(),
+        (Denial::StepUp { acr_values, max_age, .. }, Some(_)) => {
+            Ask { acr_values: acr_values.as_deref().map(Box::from), max_age: *max_age }
+        }
+        _ => return Err(denial.into()),
+    };
+    let Some(site) = site else { return Err(denial.into()) };
+    exchange.on_denied(denial.reason());
+    let mut response = sign_in::begin(site, exchange, arrival, cookies, &ask).await?;
+    exchange.leave_body(response.headers_mut());
+    Ok(response)
 }
 
 /// The same address by https (RFC 9110 section 15.4.9: method and body are kept).

@@ -21,6 +21,8 @@ pub struct Setting<'a> {
     pub request_id: &'a str,
     /// `resource_metadata` of the challenge (RFC 9728 section 5.1), where the route takes bearer tokens.
     pub challenge: Option<Challenge>,
+    /// Where a person can sign in, on a route that takes sessions.
+    pub login_url: Option<String>,
 }
 
 /// What a challenge says of the resource.
@@ -37,7 +39,7 @@ pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
         (Audience::Grpc, _) => grpc(status, title),
         (Audience::Browser, Kind::SignIn(sign_in)) => sign_in_page(sign_in, status, title, setting),
         (Audience::Browser, _) => page(status, title, text, setting.request_id),
-        (Audience::Api, _) => problem(status, title, setting.request_id),
+        (Audience::Api, kind) => problem(status, title, setting.request_id, login_url(kind, setting)),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -167,10 +169,18 @@ fn quoted(text: &str) -> String {
         .collect()
 }
 
-fn problem(status: StatusCode, title: &str, request_id: &str) -> Response<Body> {
-    let body = serde_json::json!({
+/// Told where it would help: a person could sign in, or sign in better.
+fn login_url<'s>(kind: &Kind, setting: &'s Setting<'_>) -> Option<&'s str> {
+    setting.login_url.as_deref().filter(|_| matches!(kind, Kind::NoCredential | Kind::StepUp { .. }))
+}
+
+fn problem(status: StatusCode, title: &str, request_id: &str, login_url: Option<&str>) -> Response<Body> {
+    let mut body = serde_json::json!({
         "type": "about:blank", "title": title, "status": status.as_u16(), "request_id": request_id
     });
+    if let Some(login_url) = login_url {
+        body["login_url"] = login_url.into();
+    }
     answer(status, "application/problem+json", body.to_string())
 }
 
@@ -219,9 +229,12 @@ mod tests {
     use super::*;
     use crate::reason::Reason;
 
+    const LOGIN_URL: &str = "https://a/oauth2/start";
+
     fn refused(kind: Kind, audience: Audience) -> Response<Body> {
         let challenge = Challenge { realm: "api".into(), metadata: Some("https://a/.well-known/x".into()) };
-        let setting = Setting { audience, request_id: "id", challenge: Some(challenge) };
+        let setting =
+            Setting { audience, request_id: "id", challenge: Some(challenge), login_url: Some(LOGIN_URL.to_owned()) };
         refuse(&Refusal::new(Reason::Internal, kind), &setting)
     }
 
@@ -241,6 +254,21 @@ mod tests {
         assert_eq!(scope.status(), 403);
         assert!(challenge_of(&scope).contains("error=\"insufficient_scope\", scope=\"a b\""));
         assert_eq!(challenge_of(&refused(Kind::Forbidden, Audience::Api)), "");
+    }
+
+    #[tokio::test]
+    async fn a_program_learns_where_its_user_could_sign_in() {
+        for (kind, wanted) in [
+            (Kind::NoCredential, Some(LOGIN_URL)),
+            (Kind::StepUp { acr_values: None, max_age: Some(60) }, Some(LOGIN_URL)),
+            (Kind::BadCredential, None),
+            (Kind::Forbidden, None),
+            (Kind::Unavailable { retry_after: Duration::ZERO }, None),
+        ] {
+            let body = crate::wire::body::capped(refused(kind.clone(), Audience::Api).into_body(), 4096).await.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body.get("login_url").and_then(|url| url.as_str()), wanted, "{kind:?}");
+        }
     }
 
     #[test]

@@ -46,19 +46,16 @@ pub async fn enter(
 pub async fn begin(
     site: &Site,
     exchange: &mut Exchange,
-    arrival: &Arrival,
+    arrival: &mut Arrival,
     cookies: &OwnCookies,
     ask: &Ask,
 ) -> Result<Response<Content>, Refusal> {
     let mut along = Along::default();
-    let landing = Landing::at(&arrival.path);
-    let visit = Visit {
-        facts: exchange.facts(),
-        method: &arrival.method,
-        headers: &arrival.headers,
-        query: arrival.query().unwrap_or_default(),
-        cookies,
-    };
+    // Field by field: a body can't be shared, so neither can what holds one.
+    let Arrival { method, path, headers, .. } = arrival;
+    let landing = Landing::at(path);
+    let query = path.query().unwrap_or_default();
+    let visit = Visit { facts: exchange.facts(), method, headers, query, cookies };
     let answer = site.begin(&visit, &landing, ask, &mut along.cookies).await;
     along.return_to = Some(landing.as_str().into());
     given(site, exchange, Entered { answer, along })

@@ -153,6 +153,15 @@ impl Site {
         &self.settings
     }
 
+    pub const fn sessions(&self) -> &Arc<crate::session::Sessions> {
+        &self.sessions
+    }
+
+    /// The address by which a program may send its user to sign in; `rd` may be added to it.
+    pub fn sign_in_address(&self) -> String {
+        self.address(Door::Start)
+    }
+
     /// The site's own address of a door.
     pub fn path(&self, door: Door) -> String {
         format!("{}/{}", self.settings.prefix, door.path())

@@ -11,9 +11,9 @@ use super::router::{self, Methods, Router, Segment};
 use super::running::{HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target};
 use super::settings::{
     AccessSettings, BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings,
-    KeySource, RouteSettings, RulesSettings, ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
+    KeySource, RouteSettings, RulesSettings, ServerAddress, ServerScheme, SiteSettings, TlsFiles, UpstreamSettings,
 };
-use crate::authn::{BearerWay, TokenMemory, Ways};
+use crate::authn::{BearerWay, SessionWay, TokenMemory, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
@@ -22,6 +22,7 @@ use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
 use crate::jose::{self, AlgorithmSet};
 use crate::kv::Kv;
+use crate::login::Site;
 use crate::outbound::{self, Dress, DressError, DressSettings};
 use crate::policy::{self, Program, ProgramError, Requirement, RequirementSettings, StepUp};
 use crate::telemetry::Metrics;
@@ -85,7 +86,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         for host in hosts(written) {
             router.insert(&host, &segments(written), methods(written), target);
         }
-        routes.push(route(written, &issuers, &upstreams, limits.token_bytes, wiring)?);
+        routes.push(route(written, &issuers, &upstreams, (&checked.sites, &sites), limits.token_bytes, wiring)?);
     }
     let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
     let resources = resources(checked, &mut router);
@@ -265,6 +266,7 @@ fn route(
     written: &RouteSettings,
     issuers: &[Arc<Issuer>],
     upstreams: &[Arc<Upstream>],
+    sites: (&[SiteSettings], &[Arc<Site>]),
     token_bytes: usize,
     wiring: &Wiring,
 ) -> Result<Route, CompileError> {
@@ -283,7 +285,13 @@ fn route(
                 access.bearer.as_ref().map(|bearer| rules("bearer", &bearer.rules)).transpose()?,
                 access.session.as_ref().map(|session| rules("session", &session.rules)).transpose()?,
             );
-            (Ways { bearer: bearer.transpose()? }, requirement)
+            let session = access.session.as_ref().map(|session| {
+                let (settings, sites) = sites;
+                let written = settings.get(session.site).ok_or_else(dangling)?;
+                let site = sites.get(session.site).ok_or_else(dangling)?;
+                Ok(SessionWay::new(Arc::clone(site.sessions()), login::cross_site(written)))
+            });
+            (Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement)
         }
     };
     let forward = &written.forward;
@@ -301,6 +309,7 @@ fn route(
         name: Arc::clone(&written.name),
         matches: words(written).into(),
         ways,
+        site: written.access.session().map(|session| session.site),
         requirement,
         dress,
         upstream: upstreams.get(written.upstream).cloned().ok_or_else(dangling)?,

@@ -10,9 +10,11 @@ use url::Url;
 
 use super::compile::{CompileError, Wiring, client_identity};
 use super::findings::Findings;
+use super::patterns::{PathPattern, PathSegment};
 use super::router::{HostPattern, Methods, Router, Segment};
 use super::running::Target;
 use super::settings::{Checked, ClientSettings, CookieSettings, SessionStore, SiteSettings};
+use crate::authn::{AllowedPath, CrossSite};
 use crate::config::ValuePath;
 use crate::config::client::{Par, Pkce};
 use crate::config::site::{Authorize, BackChannelLogout, Pages, ResponseMode, SameSite};
@@ -216,6 +218,26 @@ fn wishes(written: &Authorize) -> Wishes {
         ui_locales: text(&written.ui_locales),
         acr_values: text(&written.acr_values),
         max_age: written.max_age.map(|period| period.0.as_secs()),
+    }
+}
+
+/// What a site's sessions are not for: what other sites cause.
+pub(super) fn cross_site(written: &SiteSettings) -> CrossSite {
+    let path = |pattern: &PathPattern| {
+        let (segments, below) = match pattern.segments() {
+            [segments @ .., PathSegment::Rest] => (segments, true),
+            segments => (segments, false),
+        };
+        let segment = |segment: &PathSegment| match segment {
+            PathSegment::Literal(text) => Some(text.clone()),
+            PathSegment::Param(_) | PathSegment::Rest => None,
+        };
+        AllowedPath { segments: segments.iter().map(segment).collect(), below }
+    };
+    CrossSite {
+        origin: written.url.origin().ascii_serialization().into(),
+        refuses: written.refuses_cross_site,
+        allowed: written.cross_site_paths.iter().map(path).collect(),
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Route {
     /// Methods, host and path in words.
     pub matches: Box<str>,
     pub ways: Ways,
+    /// The site whose sessions it takes; a number in [`Plan::sites`].
+    pub site: Option<usize>,
     pub requirement: Requirement,
     pub dress: Dress,
     pub upstream: Arc<Upstream>,

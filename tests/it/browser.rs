@@ -76,14 +76,28 @@ impl World {
         let providers: Vec<_> = providers.into_iter().filter_map(|(name, one)| Some((name, one?))).collect();
         config += "issuers:\n";
         for (name, one) in &providers {
-            let _ = writeln!(config, "  {name}: {{ issuer: {}, audiences: [orders], jwks: {{ cooldown: 1s }} }}", one.issuer());
+            let _ = writeln!(
+                config,
+                "  {name}: {{ issuer: {}, audiences: [orders], jwks: {{ cooldown: 1s }} }}",
+                one.issuer()
+            );
         }
         config += "clients:\n";
         for (name, _) in &providers {
-            let _ = writeln!(config, "  {name}-web:\n    issuer: {name}\n    client_id: shop\n    client_secret: shop-secret\n    scopes: [openid, profile, email, groups]\n{}", setup.client);
+            let _ = writeln!(
+                config,
+                "  {name}-web:\n    issuer: {name}\n    client_id: shop\n    client_secret: shop-secret\n    scopes: [openid, profile, email, groups]\n{}",
+                setup.client
+            );
         }
         let names: Vec<String> = providers.iter().map(|(name, _)| format!("{name}-web")).collect();
-        let _ = writeln!(config, "sites:\n  shop:\n    url: {}\n    sign_in: [{}]\n{}", setup.url, names.join(", "), setup.site);
+        let _ = writeln!(
+            config,
+            "sites:\n  shop:\n    url: {}\n    sign_in: [{}]\n{}",
+            setup.url,
+            names.join(", "),
+            setup.site
+        );
         let gateway = Gateway::start_as(Start { config: &config, ..Start::default() }).await;
         Self { provider, partner, gateway, upstream }
     }

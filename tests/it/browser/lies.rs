@@ -94,7 +94,9 @@ async fn a_sign_in_that_is_weaker_or_older_than_asked_for_is_none() {
     let asked = page.hops.iter().find(|hop| hop.url.path() == "/authorize").unwrap();
     assert_eq!(super::parameter(asked.url.as_str(), "acr_values").as_deref(), Some("gold silver"));
     assert_eq!(super::parameter(asked.url.as_str(), "max_age").as_deref(), Some("600"));
-    for lie in [Lie::WrongAcr, Lie::OldAuthentication, claims(json!({ "acr": null })), claims(json!({ "auth_time": null }))] {
+    for lie in
+        [Lie::WrongAcr, Lie::OldAuthentication, claims(json!({ "acr": null })), claims(json!({ "auth_time": null }))]
+    {
         world.provider.set_fault(Endpoint::Token, Fault::Lie(lie.clone()));
         let mut browser = world.browser();
         let page = browser.sign_in(&format!("{SITE}/"), "alice", "wonderland").await;

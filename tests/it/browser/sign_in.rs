@@ -139,7 +139,8 @@ async fn an_answer_belongs_to_one_attempt_of_one_browser_and_is_taken_once() {
     let page = copy.open(&answer).await;
     refused(&world, &copy, &page, 400);
     assert_eq!(world.provider.count(Endpoint::Token), 1);
-    let reasons: Vec<_> = world.gateway.access().iter().filter_map(|line| line["reason"].as_str().map(str::to_owned)).collect();
+    let reasons: Vec<_> =
+        world.gateway.access().iter().filter_map(|line| line["reason"].as_str().map(str::to_owned)).collect();
     for reason in ["login.answer", "login.state", "login.replayed"] {
         assert!(reasons.iter().any(|known| known == reason), "{reason} is not among {reasons:?}");
     }

@@ -51,7 +51,8 @@ async fn the_tokens_are_revoked_at_the_provider() {
     let (mut browser, page) = world.alice().await;
     browser.follow(&page, "/oauth2/sign_out").await;
     // A refresh token and an access token.
-    eventually("both tokens are revoked", PATIENCE, || (world.provider.count(Endpoint::Revoke) == 2).then_some(())).await;
+    eventually("both tokens are revoked", PATIENCE, || (world.provider.count(Endpoint::Revoke) == 2).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -192,7 +193,12 @@ async fn a_logout_token_with_a_lie_in_it_ends_nothing() {
     ] {
         let token = world.provider.logout_token("shop", Some("alice"), None, Some(lie.clone()));
         let answer = told(&world, &token).await;
-        assert_eq!((answer.status, answer.value("cache-control")), (400, Some("no-store")), "{lie:?}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.value("cache-control")),
+            (400, Some("no-store")),
+            "{lie:?}: {}",
+            answer.text()
+        );
         assert!(is_signed_in(&alice).await, "{lie:?}");
     }
     for body in ["", "x", "a.b.c"] {
