@@ -16,6 +16,7 @@ use postern::clock::ManualClock;
 use postern::control::Control;
 use postern::idp::{Audiences, Endpoints, Fetch, Issuer, IssuerSettings, KeySource, TokenType};
 use postern::jose::{Algorithm, AlgorithmSet, Jws, KeySet, SigningKey, verify};
+use postern::wire::cookies::OwnCookies;
 use postern::wire::owned::OwnedNames;
 use serde_json::json;
 
@@ -79,7 +80,8 @@ fn issuer(keys: &[SigningKey]) -> Arc<Issuer> {
 }
 
 fn ways(issuer: &Arc<Issuer>, limits: MemoryLimits) -> Ways {
-    Ways { bearer: Some(BearerWay::new(vec![Trusted::signer(Arc::clone(issuer))], Arc::new(TokenMemory::new(limits)))) }
+    let bearer = BearerWay::new(vec![Trusted::signer(Arc::clone(issuer))], Arc::new(TokenMemory::new(limits)));
+    Ways { bearer: Some(bearer), session: None }
 }
 
 fn benches(criterion: &mut Criterion) {
@@ -88,7 +90,7 @@ fn benches(criterion: &mut Criterion) {
     let set = KeySet::parse(key_set(&keys).as_bytes()).unwrap();
     let issuer = issuer(&keys);
     let facts = common::facts();
-    let owned = OwnedNames::new(&[]);
+    let (owned, cookies) = (OwnedNames::new(&[]), OwnCookies::default());
     let mut group = criterion.benchmark_group("token");
     for key in &keys {
         let (name, token) = (key.algorithm().name(), token(key));
@@ -102,8 +104,8 @@ fn benches(criterion: &mut Criterion) {
             let mut arrival = common::arrive(common::parts(&token), &owned);
             group.bench_function(format!("identify/{memory}/{name}"), |bencher| {
                 bencher.iter(|| {
-                    let known = identify(&ways, &facts, black_box(&mut arrival)).now_or_never().unwrap().unwrap();
-                    assert!(matches!(known, Known::Caller(_)));
+                    let seen = identify(&ways, &facts, black_box(&mut arrival), &cookies).now_or_never();
+                    assert!(matches!(seen.unwrap().unwrap().known, Known::Caller(_)));
                 });
             });
         }

@@ -13,6 +13,7 @@
 
 mod actions;
 mod answers;
+mod browser;
 mod contracts;
 mod demo;
 mod docs;
