@@ -24,6 +24,7 @@ mod http2;
 mod inside;
 mod layers;
 mod paths;
+mod sessions;
 mod sidecar;
 mod stores;
 mod streaming;
