@@ -33,12 +33,13 @@ struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        let routes = "  - match: { path: /public/** }\n    upstream: app\n    access: public\n  - match: { path: /** }\n    upstream: app\n    access: { session: { site: shop } }\n    forward: { headers: { X-Forwarded-User: sub, X-Forwarded-Email: email, X-Forwarded-Groups: groups } }\n";
+        let routes = "  - match: { hosts: [shop.test], path: /public/** }\n    upstream: app\n    access: public\n  - match: { path: /** }\n    upstream: app\n    access: { session: { site: shop } }\n    forward: { headers: { X-Forwarded-User: sub, X-Forwarded-Email: email, X-Forwarded-Groups: groups } }\n";
         Self {
             store: "cookie",
             url: SITE.to_owned(),
             site: String::new(),
-            client: String::new(),
+            // Pushed requests have a test of their own; here the address shows what is asked for.
+            client: "    par: off\n".to_owned(),
             routes: routes.to_owned(),
             partner: false,
         }

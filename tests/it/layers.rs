@@ -23,6 +23,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("kv", 2),
     ("upstream", 2),
     ("wire", 1),
+    ("flight", 1),
     ("jose", 1),
     ("telemetry", 1),
     ("config", 1),

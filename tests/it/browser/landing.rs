@@ -48,8 +48,7 @@ async fn no_address_in_a_link_leads_out_of_the_site_after_a_sign_out() {
         // Without a session there is no detour over the provider: the address is used at once.
         let mut browser = world.browser();
         let page = browser.open(&format!("{SITE}/oauth2/sign_out?{}", encoded("rd", payload))).await;
-        let stayed = page.hops.iter().all(|hop| hop.url.as_str().starts_with(&format!("{SITE}/")));
-        failures.check(stayed, || format!("{payload:?}: {:?}", page.trail()));
+        failures.check(stayed(&world, &page), || format!("{payload:?}: {:?}", page.trail()));
     }
     failures.report(payloads.len(), 900);
 }
