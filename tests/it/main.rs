@@ -11,6 +11,7 @@
     reason = "the bans keep time, tasks and buffers of the gateway in hand, not those of its tests"
 )]
 
+mod actions;
 mod answers;
 mod browser;
 mod contracts;
