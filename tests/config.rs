@@ -96,7 +96,7 @@ fn the_json_schema_refuses_what_reading_refuses() {
     let validator = jsonschema::validator_for(&schema()).unwrap();
     let wrong = [
         "{ serverr: {} }",
-        "{ sessions: { store: cookie } }",
+        "{ sessions: { store: file } }",
         "{ server: { drain_delay: 5 } }",
         "{ issuers: { a: { algorithms: [HS256] } } }",
         "{ routes: [{ access: pubic }] }",
@@ -138,6 +138,15 @@ fn the_reference_file_has_every_key_and_the_defaults() {
     }
     let client = serde_json::to_value(&all.clients["shop-web"]).unwrap();
     shows_the_defaults_of("clients", &client, &serde_json::to_value(config::client::Client::default()).unwrap());
+    let mut site = serde_json::to_value(&all.sites["shop"]).unwrap();
+    let mut default = serde_json::to_value(config::site::Site::default()).unwrap();
+    // Examples of what has no default, or a name made of the site's own.
+    for key in ["url", "sign_in", "authorize", "cookie", "after_sign_out", "pages"] {
+        for site in [&mut site, &mut default] {
+            site.as_object_mut().unwrap().remove(key);
+        }
+    }
+    shows_the_defaults_of("sites", &site, &default);
     for (section, entry) in [("issuers", "corp"), ("upstreams", "orders")] {
         let default = match section {
             "issuers" => serde_json::to_value(config::issuer::Issuer::default()).unwrap(),
@@ -164,7 +173,7 @@ fn keys_of_document(value: &Value, at: String, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
-                let key = if ["issuers", "clients", "upstreams"].contains(&at.as_str()) { "*" } else { key };
+                let key = if ["issuers", "clients", "sites", "upstreams"].contains(&at.as_str()) { "*" } else { key };
                 let at = format!("{at}.{key}").trim_start_matches('.').to_owned();
                 found.insert(at.clone());
                 keys_of_document(value, at, found);

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::status::{EndpointView, IssuerStanding, IssuerView};
+use super::status::{EndpointView, IssuerStanding, IssuerView, StoreStanding, StoreView};
 
 /// The answer to `/readyz`.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,13 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    pub(super) fn judge(issuers: &[IssuerView], endpoints: &[EndpointView], waited: bool, draining: bool) -> Self {
+    pub(super) fn judge(
+        issuers: &[IssuerView],
+        endpoints: &[EndpointView],
+        stores: &[StoreView],
+        waited: bool,
+        draining: bool,
+    ) -> Self {
         let mut missing = Vec::new();
         let mut degraded = Vec::new();
         if draining {
@@ -43,6 +49,11 @@ impl Readiness {
         for endpoint in endpoints.iter().filter(|endpoint| !endpoint.healthy) {
             let EndpointView { upstream, address, .. } = endpoint;
             degraded.push(json!({ "what": "upstream", "name": upstream, "endpoint": address, "why": "unhealthy" }));
+        }
+        for StoreView { name, standing } in stores {
+            if let StoreStanding::Down { error } = standing {
+                degraded.push(json!({ "what": "store", "name": name, "why": error }));
+            }
         }
         Self { missing, degraded }
     }

@@ -1,6 +1,8 @@
 //! The admin listener's answers: `/livez`, `/readyz` (also `/ping`, `/ready`), `/metrics`, `/status`. Comes in: a
-//! request, of which method and path count. Goes out: what is, never a change: nothing here can alter the gateway.
+//! request, of which method and path count. Goes out: what is, never a change: what alters the gateway is asked for on
+//! another socket ([`actions`]).
 
+pub mod actions;
 mod health;
 mod page;
 mod status;
@@ -17,13 +19,14 @@ use crate::telemetry::Metrics;
 use crate::wire::Body;
 
 pub use health::Readiness;
-pub use status::{EndpointView, IntrospectionView, IssuerStanding, IssuerView, RouteView};
+pub use status::{EndpointView, IntrospectionView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView};
 
 /// How the running parts are asked how they are. Each function is called once an answer and must not wait.
 pub struct Views {
     pub issuers: Box<dyn Fn() -> Vec<IssuerView> + Send + Sync>,
     pub endpoints: Box<dyn Fn() -> Vec<EndpointView> + Send + Sync>,
     pub routes: Box<dyn Fn() -> Vec<RouteView> + Send + Sync>,
+    pub stores: Box<dyn Fn() -> Vec<StoreView> + Send + Sync>,
 }
 
 /// What the answers are made of.
@@ -51,7 +54,8 @@ impl AdminState {
     pub fn readiness(&self) -> Readiness {
         let waited = self.clock.tick().since(self.started) >= self.ready_after;
         let draining = self.draining.load(Ordering::Acquire);
-        Readiness::judge(&(self.views.issuers)(), &(self.views.endpoints)(), waited, draining)
+        let views = &self.views;
+        Readiness::judge(&(views.issuers)(), &(views.endpoints)(), &(views.stores)(), waited, draining)
     }
 
     fn uptime(&self) -> Duration {
@@ -85,8 +89,7 @@ fn find(path: &str) -> Option<Page> {
 }
 
 /// Answers one request; its body is left alone.
-#[expect(clippy::unused_async, reason = "actions, which wait, will be answered here too")]
-pub async fn answer<B>(state: &AdminState, request: Request<B>) -> Response<Body> {
+pub fn answer<B>(state: &AdminState, request: Request<B>) -> Response<Body> {
     let Some(page) = find(request.uri().path()) else {
         return answer_with(StatusCode::NOT_FOUND, PLAIN, "not found: try /livez, /readyz, /metrics or /status\n");
     };

@@ -53,6 +53,19 @@ pub(super) fn render(status: &Status) -> String {
             cell(page, health, health);
         }
     });
+    if !status.stores.is_empty() {
+        table(&mut page, "Stores", &["name", "standing"], |page| {
+            for view in &status.stores {
+                let standing = view.standing.word();
+                page.push_str("<tr>");
+                cell(page, "", &view.name);
+                match view.standing.error() {
+                    Some(error) => cell(page, standing, &format!("{standing}: {error}")),
+                    None => cell(page, standing, standing),
+                }
+            }
+        });
+    }
     table(&mut page, "Routes", &["name", "matches", "upstream", "who may pass"], |page| {
         for view in &status.routes {
             page.push_str("<tr>");

@@ -59,6 +59,24 @@ pub struct EndpointView {
     pub healthy: bool,
 }
 
+/// A store that replicas share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreView {
+    pub name: String,
+    pub standing: StoreStanding,
+}
+
+/// How a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreStanding {
+    /// Not connected yet.
+    Waiting,
+    Up,
+    Down {
+        error: String,
+    },
+}
+
 /// A route in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteView {
@@ -76,6 +94,7 @@ pub(super) struct Status {
     pub(super) issuers: Vec<IssuerView>,
     pub(super) endpoints: Vec<EndpointView>,
     pub(super) routes: Vec<RouteView>,
+    pub(super) stores: Vec<StoreView>,
 }
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -88,6 +107,7 @@ impl Status {
             issuers: (state.views.issuers)(),
             endpoints: (state.views.endpoints)(),
             routes: (state.views.routes)(),
+            stores: (state.views.stores)(),
         }
     }
 
@@ -99,6 +119,7 @@ impl Status {
             "issuers": self.issuers.iter().map(IssuerView::to_json).collect::<Vec<_>>(),
             "upstreams": self.endpoints.iter().map(EndpointView::to_json).collect::<Vec<_>>(),
             "routes": self.routes.iter().map(RouteView::to_json).collect::<Vec<_>>(),
+            "stores": self.stores.iter().map(StoreView::to_json).collect::<Vec<_>>(),
         })
     }
 }
@@ -125,6 +146,30 @@ impl IssuerStanding {
         match self {
             Self::Waiting { .. } => None,
             Self::Ready { age, .. } | Self::Degraded { age, .. } => Some(*age),
+        }
+    }
+}
+
+impl StoreView {
+    fn to_json(&self) -> Value {
+        json!({ "name": self.name, "standing": self.standing.word(), "error": self.standing.error() })
+    }
+}
+
+impl StoreStanding {
+    /// The word that the page's colours go by as well.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Up => "ready",
+            Self::Down { .. } => "unhealthy",
+        }
+    }
+
+    pub(super) fn error(&self) -> Option<&str> {
+        match self {
+            Self::Waiting | Self::Up => None,
+            Self::Down { error } => Some(error),
         }
     }
 }

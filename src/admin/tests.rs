@@ -15,6 +15,8 @@ fn state(standing: &IssuerStanding, healthy: bool) -> (AdminState, ManualClock) 
         introspection: None,
     };
     let endpoint = EndpointView { upstream: "orders".into(), address: "http://10.0.0.1:9001".into(), healthy };
+    let standing = if healthy { StoreStanding::Up } else { StoreStanding::Down { error: "connection refused".into() } };
+    let store = StoreView { name: "redis".into(), standing };
     let route = RouteView {
         name: "orders-read".into(),
         matches: "GET /orders/{id}".into(),
@@ -25,6 +27,7 @@ fn state(standing: &IssuerStanding, healthy: bool) -> (AdminState, ManualClock) 
         issuers: Box::new(move || vec![view.clone()]),
         endpoints: Box::new(move || vec![endpoint.clone()]),
         routes: Box::new(move || vec![route.clone()]),
+        stores: Box::new(move || vec![store.clone()]),
     };
     (AdminState::new(hands.clock(), Duration::from_secs(30), Metrics::new(), views), hands)
 }
@@ -34,7 +37,7 @@ const WAITING: IssuerStanding = IssuerStanding::Waiting { error: None };
 
 async fn ask(state: &AdminState, method: Method, path: &str, accept: &str) -> (Response<()>, String) {
     let request = Request::builder().method(method).uri(path).header(ACCEPT, accept).body(()).unwrap();
-    let (parts, body) = answer(state, request).await.into_parts();
+    let (parts, body) = answer(state, request).into_parts();
     let body = capped(body, 1 << 20).await.unwrap();
     (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
 }
@@ -87,6 +90,8 @@ async fn a_later_outage_is_listed_and_takes_nobody_out_of_rotation() {
     assert_eq!(status, 200);
     assert_eq!(told["degraded"][0]["why"], "status 500");
     assert_eq!(told["degraded"][1]["endpoint"], "http://10.0.0.1:9001");
+    let store = serde_json::json!({"what": "store", "name": "redis", "why": "connection refused"});
+    assert_eq!(told["degraded"][2], store);
 }
 
 #[tokio::test]

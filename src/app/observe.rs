@@ -1,12 +1,15 @@
-//! What the admin listener and the metrics read of the running parts, each asked when it is looked at.
+//! What the admin listener and the metrics read of the running parts, each asked when it is looked at; and what the
+//! actions listener may have done.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::introspections;
-use crate::admin::{EndpointView, IssuerStanding, IssuerView, RouteView, Views};
-use crate::authn::TokenMemory;
+use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest};
+use crate::admin::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, Views};
+use crate::authn::{Forget, TokenMemory, Tokens};
 use crate::idp::{Issuer, Standing};
+use crate::kv::{self, Kv, Tally};
 use crate::plan::running::Plan;
 use crate::server::worker::ConnectionCount;
 use crate::telemetry::{AccessLog, Kind, Metrics, Sample};
@@ -14,10 +17,12 @@ use crate::telemetry::{AccessLog, Kind, Metrics, Sample};
 /// Views of the plan for `/readyz` and `/status`.
 pub fn views(plan: &Arc<Plan>) -> Views {
     let (issuers, endpoints, routes) = (Arc::clone(plan), Arc::clone(plan), Arc::clone(plan));
+    let stores = plan.redis.clone();
     Views {
         issuers: Box::new(move || issuers.issuers.iter().map(|issuer| issuer_view(&issuers, issuer)).collect()),
         endpoints: Box::new(move || endpoint_views(&endpoints)),
         routes: Box::new(move || route_views(&routes)),
+        stores: Box::new(move || stores.iter().map(store_view).collect()),
     }
 }
 
@@ -50,6 +55,36 @@ fn route_views(plan: &Plan) -> Vec<RouteView> {
         access: route.requirement.describe(),
     };
     plan.routes.iter().map(view).collect()
+}
+
+fn store_view(redis: &Kv) -> StoreView {
+    let standing = match redis.standing() {
+        kv::Standing::Waiting => StoreStanding::Waiting,
+        kv::Standing::Up => StoreStanding::Up,
+        kv::Standing::Down { error } => StoreStanding::Down { error: error.to_string() },
+    };
+    StoreView { name: "redis".to_owned(), standing }
+}
+
+/// What the actions listener may have done.
+pub fn deeds(plan: &Arc<Plan>) -> Deeds {
+    let plan = Arc::clone(plan);
+    Deeds {
+        forget: Box::new(move |wanted| {
+            let plan = Arc::clone(&plan);
+            Box::pin(async move { plan.memories.forget(&meant(wanted)).await })
+        }),
+    }
+}
+
+fn meant(ForgetRequest { by, issuer }: ForgetRequest) -> Forget {
+    let tokens = match by {
+        ForgetBy::Token(token) => Tokens::Token(token),
+        ForgetBy::Subject(subject) => Tokens::Subject(subject),
+        ForgetBy::ClientId(client_id) => Tokens::ClientId(client_id),
+        ForgetBy::Id(id) => Tokens::Id(id),
+    };
+    Forget { tokens, issuer }
 }
 
 /// What [`register`] has to read from.
@@ -99,6 +134,9 @@ pub fn register(metrics: &Metrics, sources: Sources) {
             vec![sample(&["hit"], number(counts.hits)), sample(&["miss"], number(counts.misses))]
         },
     );
+    if let Some(redis) = &plan.redis {
+        register_redis(metrics, redis);
+    }
     metrics.watch(Kind::Gauge, "postern_connections", "Open client connections.", &[], move || {
         vec![sample(&[], number(connections.open() as u64))]
     });
@@ -123,6 +161,43 @@ pub fn register(metrics: &Metrics, sources: Sources) {
             move || vec![sample(&["access"], number(log.dropped()))],
         );
     }
+}
+
+/// Redis as this gateway meets it.
+fn register_redis(metrics: &Metrics, redis: &Kv) {
+    let (up, asked, opened, waiting) = (redis.clone(), redis.clone(), redis.clone(), redis.clone());
+    metrics.watch(Kind::Gauge, "postern_redis_up", "Whether the connection to Redis stands.", &[], move || {
+        vec![sample(&[], number(u64::from(up.standing() == kv::Standing::Up)))]
+    });
+    metrics.watch(
+        Kind::Counter,
+        "postern_redis_commands_total",
+        "Commands to Redis, by how they ended; `busy` were not tried because too many waited.",
+        &["outcome"],
+        move || asked.tally().map(redis_commands).into_iter().flatten().collect(),
+    );
+    metrics.watch(
+        Kind::Counter,
+        "postern_redis_connects_total",
+        "How often a connection to Redis was opened.",
+        &[],
+        move || vec![sample(&[], number(opened.connects()))],
+    );
+    metrics.watch(Kind::Gauge, "postern_redis_commands_in_flight", "Commands that wait for Redis.", &[], move || {
+        vec![sample(&[], number(waiting.under_way() as u64))]
+    });
+}
+
+fn redis_commands(tally: &Tally) -> [Sample; 5] {
+    let Tally { answered, refused, unreachable, timed_out, busy } = tally;
+    [
+        ("answered", answered),
+        ("refused", refused),
+        ("unreachable", unreachable),
+        ("timed_out", timed_out),
+        ("busy", busy),
+    ]
+    .map(|(outcome, count)| sample(&[outcome], number(count.load(Ordering::Relaxed))))
 }
 
 fn token_checks(issuer: &Issuer) -> [Sample; 3] {

@@ -14,9 +14,12 @@ mod layers;
 pub mod load;
 pub mod place;
 pub mod places;
+pub mod redis;
 pub mod route;
 pub mod secret;
 pub mod server;
+pub mod session;
+pub mod site;
 mod syntax;
 pub mod telemetry;
 mod tree;
@@ -34,8 +37,6 @@ pub use layers::ZeroFile;
 pub use load::{File, Loaded, Sources, load};
 pub use place::{Place, Segment, ValuePath};
 
-use values::NotYet;
-
 /// The whole configuration of a gateway.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -48,10 +49,10 @@ pub struct Config {
     pub issuers: BTreeMap<String, issuer::Issuer>,
     /// What Postern is to an issuer, by a name of your own; one entry a registration.
     pub clients: BTreeMap<String, client::Client>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sites: Option<NotYet>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sessions: Option<NotYet>,
+    /// Browser applications that people sign in to, by a name of your own.
+    pub sites: BTreeMap<String, site::Site>,
+    /// Where sign-ins are kept.
+    pub sessions: session::Sessions,
     /// Where requests go, by a name of your own.
     pub upstreams: BTreeMap<String, upstream::Upstream>,
     /// Which requests go where and who may pass; the order does not matter.

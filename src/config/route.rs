@@ -95,10 +95,35 @@ pub struct Ways {
     /// An access token in the `Authorization` field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Bearer>,
+    /// A browser's sign-in at a site.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<NotYet>,
+    pub session: Option<Session>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<NotYet>,
+}
+
+/// What a browser's sign-in must satisfy; everything that is given must hold.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// The name of a site.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// Scopes that the provider granted at the sign-in; all are needed.
+    pub scopes: Vec<String>,
+    /// Scopes of which one is needed.
+    pub any_scope: Vec<String>,
+    /// Claims: a value to be equal to, `{ contains: x }`, `{ any: [x, y] }` or `{ exists: true }`.
+    pub claims: BTreeMap<String, ClaimRule>,
+    /// A CEL expression; false or an error refuses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// How recent and how strong the sign-in must be; a browser is sent to sign in again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_up: Option<StepUp>,
+    /// Nobody passes, without identity.
+    pub optional: bool,
 }
 
 /// What an access token must satisfy; everything that is given must hold.
@@ -301,14 +326,15 @@ impl<'de> Visitor<'de> for AccessVisitor {
     type Value = Access;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`public`, or a map with `bearer`")
+        f.write_str("`public`, or a map with `bearer` or `session`")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Access, E> {
         match text {
             "public" => Ok(Access::Public),
             "bearer" => Err(E::custom("`bearer` needs its issuers: `access: { bearer: { issuers: [NAME] } }`")),
-            "session" | "basic" => Err(E::custom(super::values::NOT_SUPPORTED_YET)),
+            "session" => Err(E::custom("`session` needs its site: `access: { session: { site: NAME } }`")),
+            "basic" => Err(E::custom(super::values::NOT_SUPPORTED_YET)),
             _ => Err(E::unknown_variant(text, &["public"])),
         }
     }

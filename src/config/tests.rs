@@ -111,7 +111,7 @@ routes:
   - name: docs
     acces: public
   - just text
-sites: { shop: { url: x } }
+clients: { web: { key_id: x } }
 ";
     assert_eq!(
         report(text),
@@ -158,11 +158,11 @@ error: routes[1]: expected a map of keys, found the text `just text`
 12 |   - just text
    |     ^^^^^^^^^
 
-error: sites: not supported yet
-  --> postern.yaml:13:1
+error: clients.web.key_id: not supported yet
+  --> postern.yaml:13:19
    |
-13 | sites: { shop: { url: x } }
-   | ^^^^^
+13 | clients: { web: { key_id: x } }
+   |                   ^^^^^^
 "
     );
 }
@@ -282,9 +282,9 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "clients: { a: { private_key: { file: x } } }",
         "clients: { a: { key_id: x } }",
         "clients: { a: { assertion: { file: x } } }",
-        "sites: {}",
-        "sessions: { store: cookie }",
-        "admin: { actions: {} }",
+        "sites: { a: { response_type: code id_token } }",
+        "sites: { a: { response_mode: jwt } }",
+        "sessions: { store: redis }",
         "telemetry: { otlp: {} }",
         "server: { mode: report_only }",
         "server: { mode: { enforce: 10% } }",
@@ -293,7 +293,6 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "server: { listeners: [{ bind: 'a:1', tls: { client_certificates: { mode: optional } } }] }",
         "server: { listeners: [{ bind: 'a:1', tls: { client_certificates: { ca: x } } }] }",
         "issuers: { a: { introspection: { cache: { shared: redis } } } }",
-        "routes: [{ access: { session: { site: shop } } }]",
         "routes: [{ access: { basic: {} } }]",
         "routes: [{ access: { bearer: { sender_constraint: dpop } } }]",
         "routes: [{ forward: { authorization: { exchange: {} } } }]",

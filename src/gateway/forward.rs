@@ -77,19 +77,22 @@ fn pass_back(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some((_, client)) = switch
     {
-        let upstream = hyper::upgrade::on(&mut response);
-        let kept = Arc::clone(&connection.kept);
-        tokio::spawn(async move {
-            upgrade::pipe(client, upstream).await;
-            drop(kept);
-        });
+        let (head, body) = response.into_parts();
+        if let Some(upstream) = body.into_tunnel() {
+            let kept = Arc::clone(&connection.kept);
+            tokio::spawn(async move {
+                upgrade::pipe(client, upstream).await;
+                drop(kept);
+            });
+        }
+        let mut response = Response::from_parts(head, Content::Ours(Body::Empty));
         let protocol = response.headers().get(UPGRADE).cloned();
         clean_response(response.headers_mut());
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         if let Some(protocol) = protocol {
             response.headers_mut().insert(UPGRADE, protocol);
         }
-        return response.map(|_| Content::Ours(Body::Empty));
+        return response;
     }
     clean_response(response.headers_mut());
     // The version of the upstream's connection says nothing about the client's.

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
-use super::running::{HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target};
+use super::running::{
+    ActionsPlan, HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target,
+};
 use super::settings::{
     AccessSettings, BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings,
-    RouteSettings, ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
+    RouteSettings, RulesSettings, ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
 };
 use super::trust;
 use crate::authn::{BearerWay, Memories, TokenMemory, Trusted, Ways};
@@ -21,6 +23,7 @@ use crate::config::upstream::Balance;
 use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
 use crate::jose::{self, AlgorithmSet};
+use crate::kv::Kv;
 use crate::outbound::{self, Dress, DressError, DressSettings};
 use crate::policy::{self, Program, ProgramError, Requirement, RequirementSettings, StepUp};
 use crate::telemetry::Metrics;
@@ -45,10 +48,10 @@ pub enum CompileError {
     Upstream { name: Arc<str>, error: SetUpError },
     #[error("issuers.{name}: {error}")]
     Algorithm { name: Arc<str>, error: jose::algorithm::UnknownAlgorithm },
-    #[error("routes[{index}].access.bearer.policy: {error}")]
-    Policy { index: usize, error: ProgramError },
-    #[error("routes[{index}].access.bearer.claims: {error}")]
-    Claims { index: usize, error: policy::ClaimRuleError },
+    #[error("routes[{index}].access.{way}.policy: {error}")]
+    Policy { index: usize, way: &'static str, error: ProgramError },
+    #[error("routes[{index}].access.{way}.claims: {error}")]
+    Claims { index: usize, way: &'static str, error: policy::ClaimRuleError },
     #[error("routes[{index}].forward: {error}")]
     Dress { index: usize, error: DressError },
     #[error("routes[{index}] names what does not exist")]
@@ -66,6 +69,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let trusted = trust::trusted(checked, &issuers, wiring);
     let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
     let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
+    let redis = checked.sessions.redis.clone();
+    let redis = redis.and_then(|settings| Kv::redis(settings, wiring.clock.clone(), wiring.control.clone()));
     let limits = &checked.server.limits;
     let mut router = Router::default();
     let mut routes = Vec::with_capacity(checked.routes.len());
@@ -86,6 +91,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         memories: Memories::new(Arc::clone(&wiring.memory), introspections.clone()),
         introspections,
         upstreams,
+        redis,
         owned: Arc::new(owned),
         trusted_proxies: TrustedProxies::new(checked.server.trusted_proxies.clone()),
         limits: Limits {
@@ -126,6 +132,11 @@ pub fn process(checked: &Checked, workers: usize, connections: usize) -> Process
         drain_delay: server.drain_delay,
         shutdown_grace: server.shutdown_grace,
         admin_bind: listen_address(&checked.admin.bind),
+        actions: checked
+            .admin
+            .actions
+            .as_ref()
+            .map(|actions| ActionsPlan { address: listen_address(&actions.bind), token: actions.token.clone() }),
         ready_after: checked.admin.ready_after,
     }
 }
@@ -257,11 +268,18 @@ fn route(
     let dangling = || CompileError::Dangling { index };
     let (ways, requirement) = match &written.access {
         AccessSettings::Public => (Ways::default(), Requirement::public()),
-        AccessSettings::Bearer(bearer) => {
-            let trusted = bearer.issuers.iter().map(|at| issuers.get(*at).cloned().ok_or_else(dangling));
-            let way =
-                BearerWay::new(trusted.collect::<Result<_, _>>()?, Arc::clone(&wiring.memory)).limited(token_bytes);
-            (Ways { bearer: Some(way) }, requirement(index, bearer)?)
+        AccessSettings::Ways(access) => {
+            let bearer = access.bearer.as_ref().map(|bearer| {
+                let trusted = bearer.issuers.iter().map(|at| issuers.get(*at).cloned().ok_or_else(dangling));
+                let trusted = trusted.collect::<Result<_, _>>()?;
+                Ok(BearerWay::new(trusted, Arc::clone(&wiring.memory)).limited(token_bytes))
+            });
+            let rules = |way, rules: &RulesSettings| self::rules(index, way, rules);
+            let requirement = Requirement::of(
+                access.bearer.as_ref().map(|bearer| rules("bearer", &bearer.rules)).transpose()?,
+                access.session.as_ref().map(|session| rules("session", &session.rules)).transpose()?,
+            );
+            (Ways { bearer: bearer.transpose()? }, requirement)
         }
     };
     let forward = &written.forward;
@@ -290,8 +308,9 @@ fn route(
     })
 }
 
-fn requirement(index: usize, written: &BearerSettings) -> Result<Requirement, CompileError> {
-    let program = |source: &String| Program::compile(source).map_err(|error| CompileError::Policy { index, error });
+fn rules(index: usize, way: &'static str, written: &RulesSettings) -> Result<RequirementSettings, CompileError> {
+    let program =
+        |source: &String| Program::compile(source).map_err(|error| CompileError::Policy { index, way, error });
     let claim = |(path, rule): &(String, ClaimRule)| {
         let rule = match rule {
             ClaimRule::Equal(value) => value.clone(),
@@ -299,16 +318,16 @@ fn requirement(index: usize, written: &BearerSettings) -> Result<Requirement, Co
             ClaimRule::Any(values) => serde_json::json!({ "any": values }),
             ClaimRule::Exists(wanted) => serde_json::json!({ "exists": wanted }),
         };
-        policy::ClaimRule::parse(path, &rule).map_err(|error| CompileError::Claims { index, error })
+        policy::ClaimRule::parse(path, &rule).map_err(|error| CompileError::Claims { index, way, error })
     };
-    Ok(Requirement::new(RequirementSettings {
+    Ok(RequirementSettings {
         scopes: written.scopes.clone(),
         any_scope: written.any_scope.clone(),
         claims: written.claims.iter().map(claim).collect::<Result<_, _>>()?,
         policy: written.policy.as_ref().map(program).transpose()?,
         step_up: written.step_up.as_ref().map(|step_up| StepUp::new(&step_up.acr, step_up.max_age)),
         optional: written.optional,
-    }))
+    })
 }
 
 fn hosts(written: &RouteSettings) -> Vec<router::HostPattern> {
@@ -349,14 +368,8 @@ fn words(written: &RouteSettings) -> String {
 /// takes bearer tokens. A host's document names what hostless routes take as well, for they serve it too.
 fn resources(checked: &Checked, router: &mut Router<Target>) -> Vec<Resource> {
     let mut hosts_seen: Vec<router::HostPattern> = Vec::new();
-    let bearers: Vec<(Vec<router::HostPattern>, &BearerSettings)> = checked
-        .routes
-        .iter()
-        .filter_map(|route| match &route.access {
-            AccessSettings::Bearer(bearer) => Some((hosts(route), &**bearer)),
-            AccessSettings::Public => None,
-        })
-        .collect();
+    let bearers: Vec<(Vec<router::HostPattern>, &BearerSettings)> =
+        checked.routes.iter().filter_map(|route| Some((hosts(route), route.access.bearer()?))).collect();
     for host in bearers.iter().flat_map(|(hosts, _)| hosts) {
         if !hosts_seen.contains(host) {
             hosts_seen.push(host.clone());
@@ -371,7 +384,12 @@ fn resources(checked: &Checked, router: &mut Router<Target>) -> Vec<Resource> {
         for (_, bearer) in bearers.iter().filter(|(hosts, _)| serves(hosts)) {
             let issuers = bearer.issuers.iter().filter_map(|at| checked.issuers.get(*at)).map(|issuer| &*issuer.issuer);
             issuers.for_each(|issuer| add(&mut resource.authorization_servers, issuer));
-            bearer.scopes.iter().chain(&bearer.any_scope).for_each(|scope| add(&mut resource.scopes, scope));
+            bearer
+                .rules
+                .scopes
+                .iter()
+                .chain(&bearer.rules.any_scope)
+                .for_each(|scope| add(&mut resource.scopes, scope));
         }
         let get = Methods::Only([http::Method::GET].into());
         router.insert(&host, &path, get, Target::Resource(resources.len()));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::settings::{AccessSettings, Checked, RouteSettings};
+use super::settings::{AccessSettings, Checked, RouteSettings, RulesSettings};
 use crate::config::route::Authorization;
 
 impl Checked {
@@ -36,26 +36,36 @@ impl Checked {
     }
 
     fn access(&self, route: &RouteSettings) -> String {
-        let bearer = match &route.access {
-            AccessSettings::Public => return "public".to_owned(),
-            AccessSettings::Bearer(bearer) => bearer,
-        };
-        let names: Vec<&str> =
-            bearer.issuers.iter().filter_map(|issuer| self.issuers.get(*issuer)).map(|issuer| &*issuer.name).collect();
-        let mut words = format!("bearer {}", names.join("|"));
-        let mut add = |condition: bool, text: String| {
-            if condition {
-                words.push_str(", ");
-                words.push_str(&text);
-            }
-        };
-        add(bearer.optional, "optional".to_owned());
-        add(!bearer.scopes.is_empty(), format!("scopes {}", bearer.scopes.join(" ")));
-        add(!bearer.any_scope.is_empty(), format!("any of {}", bearer.any_scope.join(" ")));
-        let claims: Vec<&str> = bearer.claims.iter().map(|(name, _)| name.as_str()).collect();
-        add(!claims.is_empty(), format!("claims {}", claims.join(" ")));
-        add(bearer.policy.is_some(), "policy".to_owned());
-        add(bearer.step_up.is_some(), "step-up".to_owned());
-        words
+        if let AccessSettings::Public = &route.access {
+            return "public".to_owned();
+        }
+        let bearer = route.access.bearer().map(|bearer| {
+            let issuers = bearer.issuers.iter().filter_map(|issuer| self.issuers.get(*issuer));
+            let names: Vec<&str> = issuers.map(|issuer| &*issuer.name).collect();
+            format!("bearer {}{}", names.join("|"), rules(&bearer.rules))
+        });
+        let session = route.access.session().map(|session| {
+            let site = self.sites.get(session.site).map_or("", |site| &site.name);
+            format!("session {site}{}", rules(&session.rules))
+        });
+        [session, bearer].into_iter().flatten().collect::<Vec<_>>().join(" or ")
     }
+}
+
+fn rules(rules: &RulesSettings) -> String {
+    let mut words = String::new();
+    let mut add = |condition: bool, text: String| {
+        if condition {
+            words.push_str(", ");
+            words.push_str(&text);
+        }
+    };
+    add(rules.optional, "optional".to_owned());
+    add(!rules.scopes.is_empty(), format!("scopes {}", rules.scopes.join(" ")));
+    add(!rules.any_scope.is_empty(), format!("any of {}", rules.any_scope.join(" ")));
+    let claims: Vec<&str> = rules.claims.iter().map(|(name, _)| name.as_str()).collect();
+    add(!claims.is_empty(), format!("claims {}", claims.join(" ")));
+    add(rules.policy.is_some(), "policy".to_owned());
+    add(rules.step_up.is_some(), "step-up".to_owned());
+    words
 }

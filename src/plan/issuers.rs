@@ -10,6 +10,7 @@ use super::findings::Findings;
 use super::settings::{Endpoints, IssuerSettings, KeySource, TlsFiles};
 use crate::config::ValuePath;
 use crate::config::issuer::{self as config, Audiences, ClientTls, Issuer, Jwks, MAX_CLOCK_SKEW};
+use crate::config::route::{Access, Route};
 use crate::config::secret::SecretRef;
 use crate::config::values::Period;
 use crate::seal::Secret;
@@ -24,7 +25,11 @@ pub(super) fn issuers(findings: &mut Findings<'_>) -> Vec<IssuerSettings> {
 fn one(findings: &mut Findings<'_>, at: &ValuePath, name: &str, written: &Issuer) -> Option<IssuerSettings> {
     super::name(findings, at, "an issuer", name);
     let issuer = identifier(findings, at, written);
-    let audiences = audiences(findings, at, written.audiences.as_ref());
+    // An issuer at which people sign in, and whose access tokens no route takes, needs none: there is none to be judged.
+    let audiences = match &written.audiences {
+        None if only_signs_in(findings, name) => Some(Some(Vec::new())),
+        written => audiences(findings, at, written.as_ref()),
+    };
     if written.algorithms.is_empty() {
         findings.error_with(&at.key("algorithms"), "no algorithm is left", "leave it out for all asymmetric ones");
     }
@@ -137,6 +142,17 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// `Some(None)` is any audience.
+fn only_signs_in(findings: &Findings<'_>, issuer: &str) -> bool {
+    let config = &findings.loaded.config;
+    let takes = |route: &Route| match &route.access {
+        Some(Access::Ways(ways)) => {
+            ways.bearer.as_ref().is_some_and(|bearer| bearer.issuers.iter().any(|name| name == issuer))
+        }
+        _ => false,
+    };
+    config.clients.values().any(|client| client.issuer.as_deref() == Some(issuer)) && !config.routes.iter().any(takes)
+}
+
 fn audiences(findings: &mut Findings<'_>, at: &ValuePath, written: Option<&Audiences>) -> Option<Option<Vec<String>>> {
     let key = at.key("audiences");
     match written {

@@ -4,6 +4,7 @@
 //! [`check`] is pure apart from reading the files that the configuration names (secrets, certificates, key sets): it
 //! connects to nothing and asks no clock.
 
+mod admin;
 mod clients;
 pub mod compile;
 mod describe;
@@ -13,11 +14,13 @@ mod introspection;
 mod issuers;
 mod overlap;
 pub mod patterns;
+mod redis;
 pub mod router;
 mod routes;
 pub mod running;
 mod server;
 pub mod settings;
+mod sites;
 mod trust;
 mod upstreams;
 
@@ -34,20 +37,31 @@ use findings::Findings;
 pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     let mut findings = Findings::new(loaded);
     let server = server::server(&mut findings);
-    let admin = server::admin(&mut findings, server.as_ref());
+    let admin = admin::admin(&mut findings, server.as_ref());
     let telemetry = server::telemetry(&findings);
     let mut issuers = issuers::issuers(&mut findings);
     let clients = clients::clients(&mut findings, &issuers);
+    let sites = sites::sites(&mut findings, &clients);
+    let sessions = sites::sessions(&mut findings);
     introspection::fill_in(&mut findings, &mut issuers, &clients);
     let upstreams = upstreams::upstreams(&mut findings);
-    let known = routes::Known { issuers: &issuers, upstreams: &upstreams };
+    let known = routes::Known { issuers: &issuers, clients: &clients, sites: &sites, upstreams: &upstreams };
     let routes = routes::routes(&mut findings, &known);
     let mut report = findings.report;
     report.sort();
     match (server, admin) {
-        (Some(server), Some(admin)) if !report.has_errors() => {
-            Ok(Checked { server, admin, telemetry, issuers, clients, upstreams, routes, warnings: report })
-        }
+        (Some(server), Some(admin)) if !report.has_errors() => Ok(Checked {
+            server,
+            admin,
+            telemetry,
+            issuers,
+            clients,
+            sites,
+            sessions,
+            upstreams,
+            routes,
+            warnings: report,
+        }),
         _ => Err(report),
     }
 }

@@ -1,5 +1,6 @@
 //! `routes`, checked: every name resolved, every pattern parsed, and nothing public that does not say so.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use super::findings::Findings;
 use super::overlap;
 use super::patterns::{HostPattern, PathPattern, PathSegment};
 use super::settings::{
-    AccessSettings, BearerSettings, ForwardSettings, IssuerSettings, MatchSettings, RouteSettings, StepUpSettings,
-    UpstreamSettings,
+    AccessSettings, BearerSettings, ClientSettings, ForwardSettings, IssuerSettings, MatchSettings, RouteSettings,
+    RulesSettings, SessionSettings, SiteSettings, StepUpSettings, UpstreamSettings, WaysSettings,
 };
 use crate::config::ValuePath;
 use crate::config::issuer::Tokens;
-use crate::config::route::{Access, Authorization, Bearer, EncodedSlash, Forward, Match, Route, StepUp};
+use crate::config::route::{
+    Access, Authorization, Bearer, ClaimRule, EncodedSlash, Forward, Match, Route, Session, StepUp, Ways,
+};
 use crate::policy::Program;
 
 /// Fields that a claim may not fill: they frame or route the request, or Postern sets them itself.
@@ -44,6 +47,8 @@ const RESERVED: &[&str] = &[
 /// What routes refer to.
 pub(super) struct Known<'a> {
     pub issuers: &'a [IssuerSettings],
+    pub clients: &'a [ClientSettings],
+    pub sites: &'a [SiteSettings],
     pub upstreams: &'a [UpstreamSettings],
 }
 
@@ -61,7 +66,12 @@ pub(super) fn routes(findings: &mut Findings<'_>, known: &Known<'_>) -> Vec<Rout
     for (index, route) in written.iter().enumerate() {
         let at = at.index(index);
         let name: Arc<str> = name_of(index, route).into();
-        let matching = matching(findings, &at, &route.matching);
+        let mut matching = matching(findings, &at, &route.matching);
+        if let (Some(matching), Some(Access::Ways(ways))) = (&mut matching, &route.access)
+            && let Some(session) = &ways.session
+        {
+            site_hosts(findings, &at, known.sites, session, matching);
+        }
         if let Some(matching) = &matching {
             matches.push((index, Arc::clone(&name), matching.clone()));
         }
@@ -199,52 +209,147 @@ fn access(
     known: &Known<'_>,
     written: Option<&Access>,
 ) -> Option<AccessSettings> {
-    let needed = "nothing is public unless it says so: `access: public`, or `access: { bearer: { issuers: [NAME] } }`";
+    let needed = "nothing is public unless it says so: `access: public`, `access: { bearer: { issuers: [NAME] } }`, or \
+                  `access: { session: { site: NAME } }`";
     match written {
         None => {
             findings.missing(at, "access", needed);
             None
         }
         Some(Access::Public) => Some(AccessSettings::Public),
-        Some(Access::Ways(ways)) => match &ways.bearer {
-            None => {
-                findings.error_with(&at.key("access"), "nothing says who may pass", needed);
-                None
-            }
-            Some(bearer) => self::bearer(findings, &at.key("access").key("bearer"), known, bearer)
-                .map(|bearer| AccessSettings::Bearer(Box::new(bearer))),
-        },
+        Some(Access::Ways(ways)) => self::ways(findings, &at.key("access"), known, ways, needed),
     }
+}
+
+fn ways(
+    findings: &mut Findings<'_>,
+    at: &ValuePath,
+    known: &Known<'_>,
+    written: &Ways,
+    needed: &str,
+) -> Option<AccessSettings> {
+    if written.bearer.is_none() && written.session.is_none() {
+        findings.error_with(at, "nothing says who may pass", needed);
+        return None;
+    }
+    let bearer = written.bearer.as_ref().map(|bearer| self::bearer(findings, &at.key("bearer"), known, bearer));
+    let session = written.session.as_ref().map(|session| self::session(findings, &at.key("session"), known, session));
+    // Both were looked at before either is given up.
+    Some(AccessSettings::Ways(Box::new(WaysSettings {
+        bearer: bearer.map_or(Some(None), |bearer| bearer.map(Some))?,
+        session: session.map_or(Some(None), |session| session.map(Some))?,
+    })))
 }
 
 fn bearer(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, written: &Bearer) -> Option<BearerSettings> {
     let issuers = issuers(findings, at, known.issuers, &written.issuers);
     shown_to_several(findings, &at.key("issuers"), known.issuers, issuers.as_deref().unwrap_or_default());
-    scopes(findings, &at.key("scopes"), &written.scopes);
-    scopes(findings, &at.key("any_scope"), &written.any_scope);
+    let rules = rules(
+        findings,
+        at,
+        WrittenRules {
+            scopes: &written.scopes,
+            any_scope: &written.any_scope,
+            claims: &written.claims,
+            policy: written.policy.as_ref(),
+            step_up: written.step_up.as_ref(),
+            optional: written.optional,
+        },
+    );
+    Some(BearerSettings { issuers: issuers?, rules: rules? })
+}
+
+fn session(
+    findings: &mut Findings<'_>,
+    at: &ValuePath,
+    known: &Known<'_>,
+    written: &Session,
+) -> Option<SessionSettings> {
+    let site = site(findings, at, known.sites, written.site.as_deref());
+    let rules = rules(
+        findings,
+        at,
+        WrittenRules {
+            scopes: &written.scopes,
+            any_scope: &written.any_scope,
+            claims: &written.claims,
+            policy: written.policy.as_ref(),
+            step_up: written.step_up.as_ref(),
+            optional: written.optional,
+        },
+    );
+    Some(SessionSettings { site: site?, rules: rules? })
+}
+
+fn site(findings: &mut Findings<'_>, at: &ValuePath, known: &[SiteSettings], written: Option<&str>) -> Option<usize> {
+    let Some(name) = written else {
+        findings.missing(at, "site", "the name of an entry under `sites`");
+        return None;
+    };
+    let found = known.iter().position(|site| &*site.name == name);
+    let configured = &findings.loaded.config.sites;
+    if found.is_none() && !configured.contains_key(name) {
+        let names = configured.keys().map(String::as_str);
+        findings.unknown_name(&at.key("site"), ("site", "sites"), name, names);
+    }
+    found
+}
+
+/// A session lives at its site's host: a route that names none is for that one, and no other may be named.
+fn site_hosts(
+    findings: &mut Findings<'_>,
+    at: &ValuePath,
+    known: &[SiteSettings],
+    session: &Session,
+    matching: &mut MatchSettings,
+) {
+    let site = known.iter().find(|site| session.site.as_deref() == Some(&*site.name));
+    let Some((site, Ok(host))) = site.map(|site| (site, HostPattern::parse(site.url.host_str().unwrap_or_default())))
+    else {
+        return;
+    };
+    if let Some(other) = matching.hosts.iter().find(|other| **other != host) {
+        let message = format!("`{other}` is not the host of the site `{}`, where its sessions are", site.name);
+        findings.error_with(&at.key("match").key("hosts"), message, format!("leave `hosts` out for `{host}`"));
+    }
+    matching.hosts = vec![host];
+}
+
+/// The rules as a way has them.
+struct WrittenRules<'w> {
+    scopes: &'w [String],
+    any_scope: &'w [String],
+    claims: &'w BTreeMap<String, ClaimRule>,
+    policy: Option<&'w String>,
+    step_up: Option<&'w StepUp>,
+    optional: bool,
+}
+
+fn rules(findings: &mut Findings<'_>, at: &ValuePath, written: WrittenRules<'_>) -> Option<RulesSettings> {
+    scopes(findings, &at.key("scopes"), written.scopes);
+    scopes(findings, &at.key("any_scope"), written.any_scope);
     if written.claims.keys().any(|name| name.is_empty()) {
         findings.error(&at.key("claims"), "the name of a claim is empty");
     }
-    for (name, rule) in &written.claims {
+    for (name, rule) in written.claims {
         if let Some(problem) = rule.problem() {
             findings.error(&at.key("claims").key(name), problem);
         }
     }
-    if let Some(policy) = &written.policy
+    if let Some(policy) = written.policy
         && let Err(error) = Program::compile(policy)
     {
         findings.error(&at.key("policy"), error.to_string());
     }
-    let step_up = match &written.step_up {
+    let step_up = match written.step_up {
         None => Some(None),
         Some(step_up) => self::step_up(findings, &at.key("step_up"), step_up).map(Some),
     };
-    Some(BearerSettings {
-        issuers: issuers?,
-        scopes: written.scopes.clone(),
-        any_scope: written.any_scope.clone(),
+    Some(RulesSettings {
+        scopes: written.scopes.to_vec(),
+        any_scope: written.any_scope.to_vec(),
         claims: written.claims.iter().map(|(name, rule)| (name.clone(), rule.clone())).collect(),
-        policy: written.policy.clone(),
+        policy: written.policy.cloned(),
         step_up: step_up?,
         optional: written.optional,
     })
@@ -393,13 +498,24 @@ fn unused(findings: &mut Findings<'_>, known: &Known<'_>, routes: &[RouteSetting
         return;
     }
     for (index, issuer) in known.issuers.iter().enumerate() {
-        let named = |route: &RouteSettings| matches!(&route.access, AccessSettings::Bearer(bearer) if bearer.issuers.contains(&index));
-        if !routes.iter().any(named) {
+        let takes = |route: &RouteSettings| route.access.bearer().is_some_and(|bearer| bearer.issuers.contains(&index));
+        let signs_in = known.clients.iter().any(|client| client.issuer == index);
+        if !signs_in && !routes.iter().any(takes) {
             let at = ValuePath::root().key("issuers").key(&issuer.name);
             findings.warning(
                 &at,
                 "no route takes tokens of this issuer",
                 "name it in a route's `access.bearer.issuers`",
+            );
+        }
+    }
+    for (index, site) in known.sites.iter().enumerate() {
+        if !routes.iter().any(|route| route.access.session().is_some_and(|session| session.site == index)) {
+            let at = ValuePath::root().key("sites").key(&site.name);
+            findings.warning(
+                &at,
+                "no route asks for a session of this site",
+                "name it in a route's `access.session.site`",
             );
         }
     }

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use super::router::Router;
 use crate::authn::{Introspection, Memories, Ways};
 use crate::idp::Issuer;
+use crate::kv::Kv;
 use crate::outbound::Dress;
 use crate::policy::Requirement;
+use crate::seal::Secret;
 use crate::telemetry::RouteMeters;
 use crate::upstream::Upstream;
 use crate::wire::arrival::Limits;
@@ -30,6 +32,8 @@ pub struct Plan {
     /// Everything that remembers tokens, for who has to make it forget.
     pub memories: Memories,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What replicas share: `sessions.redis`.
+    pub redis: Option<Kv>,
     pub owned: Arc<OwnedNames>,
     pub trusted_proxies: TrustedProxies,
     pub limits: Limits,
@@ -104,8 +108,16 @@ pub struct Process {
     pub drain_delay: Duration,
     pub shutdown_grace: Duration,
     pub admin_bind: ListenAddress,
+    pub actions: Option<ActionsPlan>,
     /// Readiness no longer waits for issuers after this.
     pub ready_after: Duration,
+}
+
+/// The listener for what changes the gateway.
+#[derive(Clone, Debug)]
+pub struct ActionsPlan {
+    pub address: ListenAddress,
+    pub token: Secret,
 }
 
 /// Where to listen.

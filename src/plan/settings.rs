@@ -16,9 +16,11 @@ use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::site::{Authorize, BackChannelLogout, LongLived, Pages, ResponseMode, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
-use crate::seal::Secret;
+use crate::kv::RedisSettings;
+use crate::seal::{MasterKeys, Secret};
 
 /// A configuration without mistakes.
 #[derive(Debug)]
@@ -30,6 +32,9 @@ pub struct Checked {
     pub issuers: Vec<IssuerSettings>,
     /// By name.
     pub clients: Vec<ClientSettings>,
+    /// By name.
+    pub sites: Vec<SiteSettings>,
+    pub sessions: SessionsSettings,
     /// By name.
     pub upstreams: Vec<UpstreamSettings>,
     /// In the order of the file.
@@ -103,10 +108,18 @@ pub struct Limits {
     pub h2_streams: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AdminSettings {
     pub bind: Bind,
     pub ready_after: Duration,
+    pub actions: Option<ActionsSettings>,
+}
+
+/// The listener for what changes the gateway.
+#[derive(Clone, Debug)]
+pub struct ActionsSettings {
+    pub bind: Bind,
+    pub token: Secret,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,6 +221,52 @@ pub enum ClientCredentials {
     SecretPost(Secret),
 }
 
+#[derive(Clone, Debug)]
+pub struct SiteSettings {
+    pub name: Arc<str>,
+    /// An origin: scheme, host and port only; http on loopback only.
+    pub url: Url,
+    /// Indexes into [`Checked::clients`]; never empty, and no two the same.
+    pub sign_in: Vec<usize>,
+    pub response_mode: ResponseMode,
+    pub authorize: Authorize,
+    pub userinfo: bool,
+    pub cookie: CookieSettings,
+    pub idle_timeout: Duration,
+    pub absolute_timeout: Duration,
+    pub after_sign_out: Option<String>,
+    pub allowed_redirects: Vec<String>,
+    /// Unsafe methods and upgrades that another site caused are refused, but for these paths.
+    pub refuses_cross_site: bool,
+    pub cross_site_paths: Vec<PathPattern>,
+    pub back_channel_logout: BackChannelLogout,
+    pub long_lived: LongLived,
+    pub pages: Pages,
+}
+
+/// The session cookie of a site; what a browser would not keep to has been refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieSettings {
+    pub name: Box<str>,
+    pub same_site: SameSite,
+    pub domain: Option<Box<str>>,
+    pub secure: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct SessionsSettings {
+    pub store: SessionStore,
+    /// There whenever a route asks for a session.
+    pub keys: Option<MasterKeys>,
+    pub redis: Option<RedisSettings>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionStore {
+    Cookie,
+    Memory,
+}
+
 /// TLS as a client. The files have been seen to hold what they should.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -304,13 +363,49 @@ pub struct MatchSettings {
 #[derive(Clone, Debug)]
 pub enum AccessSettings {
     Public,
-    Bearer(Box<BearerSettings>),
+    Ways(Box<WaysSettings>),
+}
+
+impl AccessSettings {
+    pub fn bearer(&self) -> Option<&BearerSettings> {
+        match self {
+            Self::Public => None,
+            Self::Ways(ways) => ways.bearer.as_ref(),
+        }
+    }
+
+    pub fn session(&self) -> Option<&SessionSettings> {
+        match self {
+            Self::Public => None,
+            Self::Ways(ways) => ways.session.as_ref(),
+        }
+    }
+}
+
+/// Alternatives; at least one is there.
+#[derive(Clone, Debug)]
+pub struct WaysSettings {
+    pub bearer: Option<BearerSettings>,
+    pub session: Option<SessionSettings>,
 }
 
 #[derive(Clone, Debug)]
 pub struct BearerSettings {
     /// Indexes into [`Checked::issuers`]; never empty, and no two with the same identifier.
     pub issuers: Vec<usize>,
+    pub rules: RulesSettings,
+}
+
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    /// An index into [`Checked::sites`].
+    pub site: usize,
+    pub rules: RulesSettings,
+}
+
+/// What whoever is known must satisfy.
+#[derive(Clone, Debug)]
+pub struct RulesSettings {
     pub scopes: Vec<String>,
     pub any_scope: Vec<String>,
     pub claims: Vec<(String, ClaimRule)>,

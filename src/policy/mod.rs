@@ -11,7 +11,7 @@ mod step_up;
 
 use std::sync::Arc;
 
-use crate::caller::{Caller, Known};
+use crate::caller::{Caller, How, Known};
 use crate::reason::Reason;
 use crate::wire::{Arrival, Facts};
 
@@ -25,8 +25,15 @@ pub use step_up::StepUp;
 pub enum Requirement {
     /// Nothing is asked; whatever is known is passed on as it was found.
     Public,
-    /// A caller that keeps every rule.
-    Bearer(Box<Rules>),
+    /// A caller that keeps every rule of the way by which it came.
+    Ways(Box<ByWay>),
+}
+
+/// The rules for each way in which callers of a route show who they are; a way without rules lets nobody pass.
+#[derive(Debug, Default)]
+pub struct ByWay {
+    bearer: Option<Rules>,
+    session: Option<Rules>,
 }
 
 /// The rules of a requirement; all of them must hold.
@@ -107,10 +114,14 @@ impl Requirement {
         Self::Public
     }
 
+    /// For callers with an access token.
     pub fn new(settings: RequirementSettings) -> Self {
-        let RequirementSettings { scopes, any_scope, claims, policy, step_up, optional } = settings;
-        let scopes = ScopeRule::new(&scopes, &any_scope);
-        Self::Bearer(Box::new(Rules { optional, scopes, claims: claims.into(), policy, step_up }))
+        Self::of(Some(settings), None)
+    }
+
+    /// For callers with an access token, and for browsers with a session.
+    pub fn of(bearer: Option<RequirementSettings>, session: Option<RequirementSettings>) -> Self {
+        Self::Ways(Box::new(ByWay { bearer: bearer.map(Rules::new), session: session.map(Rules::new) }))
     }
 
     /// Judges who is known against the rules.
@@ -120,9 +131,11 @@ impl Requirement {
     pub fn admit(&self, known: Known, facts: &Facts, arrival: &Arrival, params: &Params) -> Result<Permit, Denial> {
         match (self, &known) {
             (Self::Public, _) => {}
-            (Self::Bearer(rules), Known::Nobody) if rules.optional => {}
-            (Self::Bearer(_), Known::Nobody) => return Err(Denial::Unauthenticated),
-            (Self::Bearer(rules), Known::Caller(caller)) => rules.judge(caller, facts, arrival, params)?,
+            (Self::Ways(ways), Known::Nobody) if ways.are_optional() => {}
+            (Self::Ways(_), Known::Nobody) => return Err(Denial::Unauthenticated),
+            (Self::Ways(ways), Known::Caller(caller)) => {
+                ways.rules_for(caller.how).ok_or(Denial::Unauthenticated)?.judge(caller, facts, arrival, params)?;
+            }
         }
         Ok(Permit::of(known))
     }
@@ -131,7 +144,7 @@ impl Requirement {
     pub fn describe(&self) -> Vec<String> {
         match self {
             Self::Public => vec!["anyone".to_owned()],
-            Self::Bearer(rules) => rules.describe(),
+            Self::Ways(ways) => ways.describe(),
         }
     }
 
@@ -139,13 +152,37 @@ impl Requirement {
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         let rules = match self {
             Self::Public => None,
-            Self::Bearer(rules) => Some(rules.scopes.names()),
+            Self::Ways(ways) => ways.bearer.as_ref().map(|rules| rules.scopes.names()),
         };
         rules.into_iter().flatten()
     }
 }
 
+impl ByWay {
+    fn are_optional(&self) -> bool {
+        [&self.bearer, &self.session].into_iter().flatten().any(|rules| rules.optional)
+    }
+
+    fn rules_for(&self, how: How) -> Option<&Rules> {
+        match how {
+            How::Jwt | How::Introspection => self.bearer.as_ref(),
+            How::Session => self.session.as_ref(),
+            How::Basic => None,
+        }
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let ways = [(&self.session, "signed in at the site"), (&self.bearer, "with an access token")];
+        ways.into_iter().filter_map(|(rules, shown)| Some(rules.as_ref()?.describe(shown))).flatten().collect()
+    }
+}
+
 impl Rules {
+    fn new(settings: RequirementSettings) -> Self {
+        let RequirementSettings { scopes, any_scope, claims, policy, step_up, optional } = settings;
+        Self { optional, scopes: ScopeRule::new(&scopes, &any_scope), claims: claims.into(), policy, step_up }
+    }
+
     /// Cheapest first; step-up last, because nobody should sign in again only to be refused for another rule.
     fn judge(&self, caller: &Caller, facts: &Facts, arrival: &Arrival, params: &Params) -> Result<(), Denial> {
         self.scopes.check(&caller.scopes)?;
@@ -161,9 +198,9 @@ impl Rules {
         }
     }
 
-    fn describe(&self) -> Vec<String> {
+    fn describe(&self, shown: &str) -> Vec<String> {
         let who = if self.optional { "nobody, or a caller" } else { "a caller" };
-        let mut lines = vec![format!("{who} with an access token")];
+        let mut lines = vec![format!("{who} {shown}")];
         lines.extend(self.scopes.describe());
         lines.extend(self.claims.iter().map(ToString::to_string));
         lines.extend(self.policy.as_ref().map(|program| format!("policy {}", program.source())));

@@ -4,7 +4,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::random;
 
-/// A per-process key, so that a digest means nothing outside this process.
+/// A key of this process alone, so that a digest means nothing outside it; or one that replicas share, where they must
+/// find each other's records ([`super::MasterKeys::digest_key`]).
 #[derive(Clone)]
 pub struct DigestKey([u8; 32]);
 
@@ -17,6 +18,10 @@ impl DigestKey {
         Self(random::bytes())
     }
 
+    pub(super) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// SHA-256 over key and text. The key has a fixed length and digests are only compared with each other, so the
     /// length extension of a plain hash gains nothing.
     pub fn digest(&self, token: &[u8]) -> TokenDigest {
@@ -26,6 +31,13 @@ impl DigestKey {
         let mut out = [0; 32];
         out.copy_from_slice(context.finish().as_ref());
         TokenDigest(out)
+    }
+}
+
+impl TokenDigest {
+    /// The digest itself, for the name of a record.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::connection::{Http1, StreamSlot};
 use super::error::BodyError;
+use super::http1::{Download, Http1, Tunnel};
+use super::http2::StreamSlot;
 use super::pool::Pool;
 use super::request_body::Watch;
 use crate::wire::BoxError;
@@ -19,26 +20,33 @@ use crate::wire::BoxError;
 /// An answer's body on its way down.
 #[derive(Debug)]
 pub struct UpstreamBody {
-    incoming: Incoming,
+    content: Content,
     lease: Option<Lease>,
     silence: Option<Box<Silence>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Read already, with the head.
+    Whole(Bytes),
+    Http1 {
+        download: Download,
+        persistent: bool,
+    },
+    Http2 {
+        incoming: Incoming,
+        _slot: StreamSlot,
+    },
+    /// No body: the connection itself, after 101.
+    Switched(Box<Http1>),
 }
 
 /// What an exchange holds until it is over.
 #[derive(Debug)]
 pub(super) struct Lease {
-    pub held: Held,
+    #[expect(dead_code, reason = "held for its drop")]
     pub upload: Upload,
     pub flight: Flight,
-}
-
-#[derive(Debug)]
-pub(super) enum Held {
-    /// To be put back.
-    Http1(Box<Http1>),
-    Http2(#[expect(dead_code, reason = "held for its drop")] StreamSlot),
-    /// A connection that must not be used again.
-    Last(#[expect(dead_code, reason = "held for its drop")] Box<Http1>),
 }
 
 /// The request's body; when the exchange ends before it does, nobody waits for the rest.
@@ -67,22 +75,15 @@ impl Flight {
         pool.balancer.begin(index);
         Self { pool: Arc::clone(pool), index }
     }
+
+    fn put_back(&self, http1: Box<Http1>) {
+        self.pool.put_back(self.index, http1);
+    }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         self.pool.balancer.end(self.index);
-    }
-}
-
-impl Lease {
-    fn finish(self) {
-        let sent_whole = self.upload.0.as_ref().is_none_or(|watch| watch.is_complete());
-        if let Held::Http1(http1) = self.held
-            && sent_whole
-        {
-            self.flight.pool.put_back(self.flight.index, http1);
-        }
     }
 }
 
@@ -95,6 +96,10 @@ struct Silence {
 }
 
 impl Silence {
+    fn new(limit: Duration) -> Option<Box<Self>> {
+        (!limit.is_zero()).then(|| Box::new(Self { limit, waiting: false, timer: Box::pin(tokio::time::sleep(limit)) }))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.waiting {
             self.waiting = true;
@@ -105,33 +110,64 @@ impl Silence {
 }
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, stream_idle: Duration) -> Self {
-        if incoming.is_end_stream() {
-            lease.finish();
-            return Self { incoming, lease: None, silence: None };
-        }
-        let silence = (!stream_idle.is_zero()).then(|| {
-            Box::new(Silence { limit: stream_idle, waiting: false, timer: Box::pin(tokio::time::sleep(stream_idle)) })
-        });
-        Self { incoming, lease: Some(lease), silence }
-    }
-
-    /// Spares the connection a turn when its last piece is taken: by then it has read and done all there is to do.
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(Lease { held: Held::Http1(http1), .. }) = &self.lease else {
-            return Pin::new(&mut self.incoming).poll_frame(cx);
+    /// A body that may have come with its head; then its connection is free at once.
+    pub(super) fn http1(
+        mut download: Download,
+        persistent: bool,
+        lease: Lease,
+        stream_idle: Duration,
+    ) -> Result<Self, BoxError> {
+        let Some(whole) = download.at_once()? else {
+            let content = Content::Http1 { download, persistent };
+            return Ok(Self { content, lease: Some(lease), silence: Silence::new(stream_idle) });
         };
-        let (polled, rang) = http1.bell.hold(|| Pin::new(&mut self.incoming).poll_frame(cx));
-        if rang && !self.incoming.is_end_stream() {
-            http1.bell.ring();
+        if let Some(http1) = download.into_connection().filter(|_| persistent) {
+            lease.flight.put_back(http1);
         }
-        polled
+        Ok(Self { content: Content::Whole(whole), lease: None, silence: None })
     }
 
-    fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.finish();
+    pub(super) fn http2(incoming: Incoming, slot: StreamSlot, lease: Lease, stream_idle: Duration) -> Self {
+        let silence = if incoming.is_end_stream() { None } else { Silence::new(stream_idle) };
+        let lease = (!incoming.is_end_stream()).then_some(lease);
+        Self { content: Content::Http2 { incoming, _slot: slot }, lease, silence }
+    }
+
+    pub(super) const fn switched(http1: Box<Http1>) -> Self {
+        Self { content: Content::Switched(http1), lease: None, silence: None }
+    }
+
+    /// The connection, after the server has switched protocols.
+    pub fn into_tunnel(self) -> Option<Tunnel> {
+        match self.content {
+            Content::Switched(http1) => Some(http1.into_tunnel()),
+            Content::Whole(_) | Content::Http1 { .. } | Content::Http2 { .. } => None,
         }
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.content {
+            Content::Whole(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::Whole(_) | Content::Switched(_) => Poll::Ready(None),
+            Content::Http1 { download, .. } => download.poll_frame(cx),
+            Content::Http2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    /// The answer has ended as it should.
+    fn finish(&mut self) {
+        let content = std::mem::replace(&mut self.content, Content::Whole(Bytes::new()));
+        if let (Some(lease), Content::Http1 { download, persistent: true }) = (self.lease.take(), content)
+            && let Some(http1) = download.into_connection()
+        {
+            lease.flight.put_back(http1);
+        }
+    }
+
+    /// It has not, and never will.
+    fn break_off(&mut self) {
+        self.content = Content::Whole(Bytes::new());
+        self.lease = None;
     }
 }
 
@@ -141,25 +177,25 @@ impl http_body::Body for UpstreamBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let polled = this.poll_incoming(cx);
+        let polled = this.poll_content(cx);
         if let Some(silence) = &mut this.silence {
             if polled.is_ready() {
                 silence.waiting = false;
             } else if silence.poll(cx).is_ready() {
-                this.lease = None;
+                this.break_off();
                 return Poll::Ready(Some(Err(BodyError::Silent.into())));
             }
         }
         match ready!(polled) {
             Some(Ok(frame)) => {
                 // Who reads the body may stop asking as soon as it is known to be over.
-                if frame.is_trailers() || this.incoming.is_end_stream() {
+                if frame.is_trailers() || this.is_end_stream() {
                     this.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                this.lease = None;
+                this.break_off();
                 Poll::Ready(Some(Err(BodyError::Broken(error).into())))
             }
             None => {
@@ -170,10 +206,20 @@ impl http_body::Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Http1 { download, .. } => download.is_over(),
+            Content::Http2 { incoming, .. } => incoming.is_end_stream(),
+            Content::Switched(_) => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Http1 { download, .. } => download.size_hint(),
+            Content::Http2 { incoming, .. } => incoming.size_hint(),
+            Content::Switched(_) => SizeHint::with_exact(0),
+        }
     }
 }

@@ -91,7 +91,7 @@ pub struct Failed {
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("the upstream broke off inside its answer: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] BoxError),
     #[error("the upstream fell silent inside its answer")]
     Silent,
 }

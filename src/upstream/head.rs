@@ -1,15 +1,18 @@
-//! Heads in both directions: what must be set on a request for the protocol that its connection speaks, which
-//! answers are refused though hyper accepts them, and how a request is read back from the bytes it was sent as.
+//! Heads in both directions: what must be set on a request for the protocol that its connection speaks, and which
+//! answers are refused though they can be parsed.
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+};
 use http::uri::{Authority, Parts};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, StatusCode, Uri, Version};
 use http_body::Body as _;
 
 use super::endpoint::{Endpoint, Protocol};
 use super::error::SendError;
 use super::request_body::RequestBody;
 use super::settings::HostRule;
+use crate::wire::BoxError;
 
 /// RFC 9110 section 9.2.2: sending such a request twice does no more than sending it once.
 pub(super) fn is_idempotent(method: &Method) -> bool {
@@ -46,17 +49,9 @@ pub(super) fn fit(
     }
     match protocol {
         Protocol::Http1 => {
+            // Request trailers end here (contract, section 7).
             if !request.body().is_end_stream() {
-                // Request trailers end here (contract, section 7): hyper sends only those that are announced.
                 request.headers_mut().remove(TRAILER);
-                // Said outright, because hyper takes a GET that says nothing for one without a body.
-                if !request.headers().contains_key(CONTENT_LENGTH) {
-                    let (name, value) = match request.body().size_hint().exact() {
-                        Some(length) => (CONTENT_LENGTH, HeaderValue::from(length)),
-                        None => (TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
-                    };
-                    request.headers_mut().insert(name, value);
-                }
             }
             Ok(())
         }
@@ -90,92 +85,82 @@ fn to_origin_form(request: &mut Request<RequestBody>) -> Result<(), SendError> {
     Ok(())
 }
 
-/// Refuses an answer whose end, or whose right to the connection, is in doubt (RFC 9112 section 6.3).
-pub(super) fn judge<B>(response: &Response<B>, upgrade: bool) -> Result<(), SendError> {
-    if response.status().is_informational() && !(upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-        return Err(SendError::protocol("an interim answer in place of a final one"));
-    }
-    let headers = response.headers();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        if lengths.next().is_some() || !is_decimal(length.as_bytes()) {
-            return Err(SendError::protocol("content-length is repeated or no number"));
-        }
-        if headers.contains_key(TRANSFER_ENCODING) {
-            return Err(SendError::protocol("both content-length and transfer-encoding"));
-        }
-    } else {
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-        if let Some(coding) = codings.next()
-            && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        {
-            return Err(SendError::protocol("transfer-encoding is not just `chunked`"));
-        }
-    }
-    Ok(())
+/// What the fields of an answer say about its length and its connection, heard one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    length: Option<u64>,
+    chunked: bool,
+    closes: bool,
+    contradiction: Option<&'static str>,
 }
 
-fn is_decimal(text: &[u8]) -> bool {
-    (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit)
+impl Said {
+    pub fn by(headers: &HeaderMap) -> Self {
+        let mut said = Self::default();
+        headers.iter().for_each(|(name, value)| said.hear(name, value.as_bytes()));
+        said
+    }
+
+    pub fn hear(&mut self, name: &HeaderName, value: &[u8]) {
+        if *name == CONTENT_LENGTH {
+            let length = decimal(value);
+            if self.length.is_some() || length.is_none() {
+                self.contradiction = Some("content-length is repeated or no number");
+            }
+            self.length = length;
+        } else if *name == TRANSFER_ENCODING {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                self.contradiction = Some("transfer-encoding is not just `chunked`");
+            }
+            self.chunked = true;
+        } else if *name == CONNECTION {
+            self.closes |=
+                value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"));
+        }
+    }
+
+    pub const fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    pub const fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
+    /// `Connection: close` (RFC 9112 section 9.6).
+    pub const fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Refuses an answer whose end, or whose right to the connection, is in doubt (RFC 9112 section 6.3).
+    pub fn judge(&self, status: StatusCode, upgrade: bool) -> Result<(), BoxError> {
+        if status.is_informational() && !(upgrade && status == StatusCode::SWITCHING_PROTOCOLS) {
+            return Err("an interim answer in place of a final one".into());
+        }
+        match self.contradiction {
+            Some(contradiction) => Err(contradiction.into()),
+            None if self.chunked && self.length.is_some() => Err("both content-length and transfer-encoding".into()),
+            None => Ok(()),
+        }
+    }
 }
 
-/// Reads back a request without a body from the head that hyper wrote for it. Anything unexpected means no.
-pub(super) fn read_back(head: &[u8]) -> Option<Request<RequestBody>> {
-    let text = head.strip_suffix(b"\r\n\r\n")?;
-    let mut lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let mut start = lines.next()?.split(|byte| *byte == b' ');
-    let (method, target) = (start.next()?, start.next()?);
-    if start.next()? != b"HTTP/1.1" || start.next().is_some() {
-        return None;
-    }
-    let mut headers = HeaderMap::new();
-    for line in lines {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = line.split_at_checked(colon)?;
-        let value = value.strip_prefix(b": ")?;
-        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
-    }
-    let mut request = Request::new(RequestBody::empty());
-    *request.method_mut() = Method::from_bytes(method).ok()?;
-    *request.uri_mut() = Uri::try_from(target).ok()?;
-    *request.headers_mut() = headers;
-    Some(request)
+/// At most 19 digits, which always fit.
+fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    digits.then(|| text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_head_is_read_back_as_it_was_written() {
-        let request =
-            read_back(b"GET /a?b=%20 HTTP/1.1\r\nhost: x\r\nx-two: 1\r\nx-two: \r\nx-high: \xff\r\n\r\n").unwrap();
-        assert_eq!(request.method(), Method::GET);
-        assert_eq!(request.uri(), "/a?b=%20");
-        assert_eq!(request.headers().get_all("x-two").iter().count(), 2);
-        assert_eq!(request.headers()["x-high"].as_bytes(), b"\xff");
-    }
-
-    #[test]
-    fn anything_but_one_whole_head_is_not_read_back() {
-        for head in [
-            &b"GET / HTTP/1.1\r\nhost: x\r\n"[..],
-            b"GET /one HTTP/1.1\r\n\r\nGET /two HTTP/1.1\r\n\r\n",
-            b"rest of a body GET / HTTP/1.1\r\n\r\n",
-            b"GET / HTTP/1.0\r\n\r\n",
-            b"\r\n\r\n",
-            b"",
-        ] {
-            assert!(read_back(head).is_none(), "{}", head.escape_ascii());
-        }
-    }
-
-    fn answer(fields: &[(&'static str, &'static str)]) -> Response<()> {
-        let mut response = Response::new(());
+    fn judge(fields: &[(&'static str, &'static str)]) -> Result<(), BoxError> {
+        let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            response.headers_mut().append(*name, HeaderValue::from_static(value));
+            headers.append(*name, HeaderValue::from_static(value));
         }
-        response
+        Said::by(&headers).judge(StatusCode::OK, false)
     }
 
     #[test]
@@ -190,18 +175,17 @@ mod tests {
             &[("transfer-encoding", "gzip, chunked")],
             &[("transfer-encoding", "identity")],
         ] {
-            assert!(judge(&answer(fields), false).is_err(), "{fields:?}");
+            assert!(judge(fields).is_err(), "{fields:?}");
         }
-        assert!(judge(&answer(&[("content-length", "5")]), false).is_ok());
-        assert!(judge(&answer(&[("transfer-encoding", "Chunked")]), false).is_ok());
-        assert!(judge(&answer(&[]), false).is_ok());
+        assert!(judge(&[("content-length", "5")]).is_ok());
+        assert!(judge(&[("transfer-encoding", "Chunked")]).is_ok());
+        assert!(judge(&[]).is_ok());
     }
 
     #[test]
     fn switching_protocols_answers_an_upgrade_only() {
-        let mut switching = Response::new(());
-        *switching.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        assert!(judge(&switching, false).is_err());
-        assert!(judge(&switching, true).is_ok());
+        assert!(Said::default().judge(StatusCode::SWITCHING_PROTOCOLS, false).is_err());
+        assert!(Said::default().judge(StatusCode::SWITCHING_PROTOCOLS, true).is_ok());
+        assert!(Said::default().judge(StatusCode::EARLY_HINTS, true).is_err());
     }
 }

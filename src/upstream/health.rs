@@ -10,9 +10,10 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode};
 
 use super::connect::connect;
-use super::connection::{start_http1, start_http2};
 use super::endpoint::{Endpoint, Protocol, Reach};
 use super::head;
+use super::http1::Http1;
+use super::http2::start_http2;
 use super::open::within;
 use super::request_body::RequestBody;
 use super::settings::{HealthCheck, HostRule};
@@ -92,17 +93,18 @@ async fn ask(shared: &Shared, endpoint: &Endpoint, path: &str, clock: &Clock) ->
         request.headers_mut().insert(HOST, endpoint.authority.clone());
     }
     head::fit(&mut request, endpoint, protocol, &settings.host)?;
-    let response = match protocol {
+    let status = match protocol {
         Protocol::Http1 => {
-            let (mut http1, driver) = start_http1(stream, place, 0).await?;
-            beside(driver, http1.sender.send_request(request)).await?
+            let mut http1 = Http1::new(stream, place, 0);
+            let answer = http1.exchange(&mut request, false).await;
+            answer.map_err(|fault| format!("no answer: {fault:?}"))?.head.status()
         }
         Protocol::Http2 => {
             let (mut http2, driver) = start_http2(stream, place, 0).await?;
-            beside(driver, http2.sender.send_request(request)).await?
+            beside(driver, http2.sender.send_request(request)).await?.status()
         }
     };
-    if response.status() < StatusCode::BAD_REQUEST { Ok(()) } else { Err(response.status().to_string().into()) }
+    if status < StatusCode::BAD_REQUEST { Ok(()) } else { Err(status.to_string().into()) }
 }
 
 /// Drives the connection until the answer is there.

@@ -4,23 +4,23 @@
 //! How a connection travels. An [`Upstream`] is shared by all workers: its servers ([`endpoint`]), their health and
 //! the limit on open connections. Each worker has its own [`Pools`]; no connection ever changes the thread that
 //! opened it. For a request the balancer picks a server, and the pool gives the connection to it that was used last
-//! ([`pool`]); only when none lies ready is one opened ([`open`], [`connect`]): name, TCP, TLS, hyper's handshake,
-//! and a task that owns the socket. The request goes through hyper's channel to that task, the head of the answer
-//! comes back the same way ([`send`]), and the connection then hangs on the answer's body ([`body`]). When the body
+//! ([`pool`]); only when none lies ready is one opened ([`open`], [`connect`]): name, TCP, TLS. Over HTTP/1.1 the
+//! request's own task writes the request and reads the answer ([`http1`]); over HTTP/2 it goes through hyper's channel
+//! to a task that owns the socket ([`http2`]). The connection then hangs on the answer's body ([`body`]). When the body
 //! has ended, and the request's body too, the connection goes back. In every other case it is dropped, which closes
 //! it: after a fault, a time-out, a client that left, an answer that came before its request was complete.
 //!
 //! A request costs no task, no timer it need not have, and no lock that another thread wants.
 
 mod balance;
-mod bell;
 mod body;
 mod connect;
-mod connection;
 mod endpoint;
 mod error;
 mod head;
 mod health;
+mod http1;
+mod http2;
 mod limit;
 mod open;
 mod pool;
@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use body::UpstreamBody;
 pub use error::{BodyError, Failed, SendError, SetUpError, TimeoutKind};
+pub use http1::Tunnel;
 pub use pool::{Pool, Pools};
 pub use send::{SendOptions, Sent};
 pub use settings::{

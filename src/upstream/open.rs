@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::connect::connect;
-use super::connection::{Http1, start_http1, start_http2};
 use super::endpoint::Protocol;
 use super::error::{SendError, TimeoutKind};
+use super::http1::Http1;
+use super::http2::start_http2;
 use super::limit::Place;
 use super::pool::{MOST_HTTP2, Pool, Taken, drive};
 use crate::deadline::Sweeper;
@@ -118,14 +119,17 @@ impl Pool {
         }
         match protocol {
             Protocol::Http1 => {
-                let (mut http1, driver) = start_http1(stream, place, generation).await?;
-                drive(driver);
+                let mut http1 = Http1::new(stream, place, generation);
                 http1.slot = self.sweeper.as_ref().map(Sweeper::slot);
                 Ok(Taken::Http1(Box::new(http1)))
             }
             Protocol::Http2 => {
                 let (http2, driver) = start_http2(stream, place, generation).await?;
-                drive(driver);
+                drive(async move {
+                    if let Err(error) = driver.await {
+                        tracing::debug!(%error, "a connection to an upstream ended");
+                    }
+                });
                 Ok(self.add_http2(index, http2))
             }
         }

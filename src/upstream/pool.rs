@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::balance::Balancer;
-use super::connection::{Http1, Http2, StreamSlot};
 use super::error::Failed;
+use super::http1::Http1;
+use super::http2::{Http2, StreamSlot};
 use super::send::{SendOptions, Sent};
 use super::{Shared, Upstream};
 use crate::clock::Clock;
@@ -159,23 +161,14 @@ impl Pool {
         }
         let limit = millis(self.shared.settings.pooled_idle);
         let generation = self.shared.endpoints[index].generation();
-        let mut unready = Vec::new();
-        let taken = loop {
-            let Some(mut http1) = connections.http1.pop() else { break None };
+        loop {
+            let mut http1 = connections.http1.pop()?;
             let stale = limit > 0 && self.now().saturating_sub(http1.since) > limit;
-            if http1.sender.is_closed() || stale || http1.generation != generation {
-                continue;
+            if !stale && http1.generation == generation && http1.is_quiet() {
+                http1.reused = true;
+                return Some(Taken::Http1(http1));
             }
-            // On a shared runtime its task may still be about to finish the exchange before.
-            if !http1.sender.is_ready() {
-                unready.push(http1);
-                continue;
-            }
-            http1.reused = true;
-            break Some(Taken::Http1(http1));
-        };
-        connections.http1.append(&mut unready);
-        taken
+        }
     }
 
     /// The least busy HTTP/2 connection, room or not: the request waits for its stream.
@@ -197,8 +190,8 @@ impl Pool {
 
     /// Puts a connection back whose request and answer both ended as they should.
     pub(super) fn put_back(&self, index: usize, mut http1: Box<Http1>) {
-        http1.busy = false;
-        if http1.sender.is_closed() || http1.generation != self.shared.endpoints[index].generation() {
+        // What came behind the answer is in doubt, and so is the connection.
+        if !http1.is_drained() || http1.generation != self.shared.endpoints[index].generation() {
             return;
         }
         http1.since = self.now();
@@ -251,9 +244,9 @@ impl Pool {
         for (shelf, endpoint) in self.shelves.iter().zip(&self.shared.endpoints) {
             let generation = endpoint.generation();
             let mut connections = shelf.lock();
-            connections.http1.retain(|http1| {
+            connections.http1.retain_mut(|http1| {
                 let kept = limit == 0 || now.saturating_sub(http1.since) < limit;
-                kept && http1.generation == generation && !http1.sender.is_closed()
+                kept && http1.generation == generation && http1.is_quiet()
             });
             connections.http2.retain(|http2| {
                 let kept = limit == 0 || http2.streams.idle_for(now) < limit;
@@ -302,12 +295,9 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Lets the worker drive a connection: once for each that is opened, never for a request.
+/// Lets the worker do something beside its requests: once for each HTTP/2 connection, and for a request whose answer
+/// came before it was sent whole; never for an ordinary one.
 #[expect(clippy::disallowed_methods, reason = "a connection lives on the runtime of the worker that opened it")]
-pub(super) fn drive(driver: impl Future<Output = hyper::Result<()>> + Send + 'static) {
-    tokio::spawn(async move {
-        if let Err(error) = driver.await {
-            tracing::debug!(%error, "a connection to an upstream ended");
-        }
-    });
+pub(super) fn drive(work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    tokio::spawn(work).abort_handle()
 }

@@ -16,7 +16,7 @@ use crate::wire::{Body, BoxError};
 /// A body of ours up to this size is written in one go.
 const AT_HAND: usize = 16 * 1024;
 
-/// What hyper is given to send. A small body that is at hand whole has no watch.
+/// What is sent. A small body that is at hand whole has no watch.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     body: Body,
@@ -62,7 +62,7 @@ impl Watch {
     }
 }
 
-/// What hyper is told instead of the client's error, or when the rest of a body is not wanted any more.
+/// What is told instead of the client's error, or when the rest of a body is not wanted any more.
 #[derive(Debug, thiserror::Error)]
 #[error("the request ended before its body was complete")]
 struct Incomplete;
@@ -105,7 +105,7 @@ impl RequestBody {
                 if let (Some(left), Some(length)) = (remaining.as_mut(), data) {
                     *left = left.saturating_sub(length);
                 }
-                // hyper does not ask again after trailers, after the announced length, or at the end of the stream.
+                // Nobody asks again after trailers, after the announced length, or at the end of the stream.
                 if data.is_none() || *remaining == Some(0) || body.is_end_stream() {
                     watch.complete.store(true, Ordering::Release);
                 }

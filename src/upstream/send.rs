@@ -5,17 +5,17 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 
 use super::balance::Tried;
-use super::body::{Flight, Held, Lease, Upload, UpstreamBody};
-use super::connection::{Http1, Http2, StreamSlot};
+use super::body::{Flight, Lease, Upload, UpstreamBody};
 use super::endpoint::Protocol;
 use super::error::{Failed, SendError, TimeoutKind};
 use super::head;
+use super::http1::{Answer, Download, Fault, Http1};
+use super::http2::{Http2, StreamSlot};
 use super::open::within;
 use super::pool::{Pool, Taken};
 use super::request_body::{RequestBody, Watch};
@@ -46,7 +46,7 @@ pub struct Sent {
 /// One request on its way. It stays where it is over all attempts, and steps that do not wait are no futures: a
 /// request is some 300 bytes, and every future it were handed through would copy it more than once.
 struct Errand {
-    /// There unless hyper has it.
+    /// There unless hyper has it, for HTTP/2.
     request: Option<Request<RequestBody>>,
     upload: Upload,
     upgrade: bool,
@@ -162,25 +162,14 @@ impl Pool {
                 },
             };
             let protocol = if matches!(taken, Taken::Http1(_)) { Protocol::Http1 } else { Protocol::Http2 };
-            let Some(mut request) = errand.request.take() else { return Err(SendError::Unhealthy.into()) };
-            head::fit(&mut request, &self.shared.endpoints[index], protocol, &self.shared.settings.host)?;
+            let Some(request) = &mut errand.request else { return Err(SendError::Unhealthy.into()) };
+            head::fit(request, &self.shared.endpoints[index], protocol, &self.shared.settings.host)?;
             let exchanged = match taken {
-                Taken::Http1(mut http1) => {
-                    // Only a connection that had been idle may have been closed without fault just now.
-                    let repeatable = errand.repeatable && http1.reused;
-                    http1.begin(repeatable);
-                    let mut answer = pin!(http1.sender.try_send_request(request));
-                    let watch = errand.upload.0.as_deref();
-                    match in_time(errand.limit, watch, http1.slot.as_ref(), answer.as_mut()).await {
-                        Some(Ok(response)) => answered(response, http1, errand),
-                        Some(Err(error)) => Err(unanswered(error, &http1, repeatable, errand)),
-                        None => Err(Missed::Failed(SendError::Timeout(TimeoutKind::ResponseHeader))),
-                    }
-                }
-                Taken::Http2(http2, slot) => Box::pin(exchange_http2(http2, slot, request, errand)).await,
+                Taken::Http1(http1) => exchange_http1(http1, errand).await,
+                Taken::Http2(http2, slot) => Box::pin(exchange_http2(http2, slot, errand)).await,
             };
             match exchanged {
-                Ok((response, held)) => return Ok(self.deliver(response, held, flight, errand)),
+                Ok(answered) => return Ok(self.deliver(answered, flight, errand)?),
                 Err(Missed::Unsent(_)) if was_pooled => dead += 1,
                 Err(Missed::Unsent(error) | Missed::Lost(error)) => {
                     return Err(Miss { error, again: Some(Again::Afresh) });
@@ -192,75 +181,87 @@ impl Pool {
 
     fn deliver(
         &self,
-        response: Response<Incoming>,
-        held: Held,
+        answered: Answered,
         flight: Flight,
         errand: &mut Errand,
-    ) -> Response<UpstreamBody> {
-        let lease = Lease { held, upload: Upload(errand.upload.0.take()), flight };
-        response.map(|incoming| UpstreamBody::new(incoming, lease, self.shared.settings.stream_idle))
+    ) -> Result<Response<UpstreamBody>, SendError> {
+        let lease = Lease { upload: Upload(errand.upload.0.take()), flight };
+        let silence = self.shared.settings.stream_idle;
+        let (head, body) = match answered {
+            Answered::Http1(http1, Answer { head, framing, persistent, unsent }) => {
+                if head.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return Ok(head.map(|()| UpstreamBody::switched(http1)));
+                }
+                let download = match (unsent, &mut errand.request) {
+                    (Some(unsent), Some(request)) => {
+                        let body = std::mem::replace(request.body_mut(), RequestBody::empty());
+                        Download::beside(*http1, framing, unsent, body)
+                    }
+                    _ => Download::new(http1, framing),
+                };
+                (head, UpstreamBody::http1(download, persistent, lease, silence).map_err(SendError::Protocol)?)
+            }
+            Answered::Http2(response, slot) => {
+                return Ok(response.map(|incoming| UpstreamBody::http2(incoming, slot, lease, silence)));
+            }
+        };
+        Ok(head.map(|()| body))
     }
 }
 
-/// What came of a connection. Except after the last one, the request is back in the errand.
+/// The head of an answer and what its body comes from.
+enum Answered {
+    Http1(Box<Http1>, Answer),
+    Http2(Response<Incoming>, StreamSlot),
+}
+
+/// What came of a connection. Except after the last one, the request is in the errand.
 enum Missed {
-    /// hyper gave the request back: not a byte of it was written.
+    /// Not a byte of it was written.
     Unsent(SendError),
     /// It was written, no byte came back, and sending it again does no harm.
     Lost(SendError),
     Failed(SendError),
 }
 
-fn answered(
-    response: Response<Incoming>,
-    mut http1: Box<Http1>,
-    errand: &Errand,
-) -> Result<(Response<Incoming>, Held), Missed> {
-    http1.line.head_came();
-    head::judge(&response, errand.upgrade).map_err(Missed::Failed)?;
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    // The socket goes on as a tunnel; what is left here is no part of it.
-    http1.busy = !switching;
-    // After HTTP/1.0 hyper would talk that itself, which has no chunked bodies. After an upgrade that was
-    // refused the server may still not expect a request.
-    let last = response.version() != Version::HTTP_11 || errand.upgrade;
-    Ok((response, if last { Held::Last(http1) } else { Held::Http1(http1) }))
+async fn exchange_http1(mut http1: Box<Http1>, errand: &mut Errand) -> Result<Answered, Missed> {
+    let Some(request) = &mut errand.request else { return Err(Missed::Failed(SendError::Unhealthy)) };
+    let slot = http1.slot.take();
+    let watch = errand.upload.0.as_deref();
+    let answer = pin!(http1.exchange(request, errand.upgrade));
+    let answered = in_time(errand.limit, watch, slot.as_ref(), answer).await;
+    http1.slot = slot;
+    match answered {
+        Some(Ok(answer)) => Ok(Answered::Http1(http1, answer)),
+        // Only a connection that had been idle may have been closed without fault just now.
+        Some(Err(fault)) => Err(missed(fault, errand.repeatable && http1.reused, watch)),
+        None => Err(Missed::Failed(SendError::Timeout(TimeoutKind::ResponseHeader))),
+    }
 }
 
 #[cold]
-fn unanswered(
-    mut error: TrySendError<Request<RequestBody>>,
-    http1: &Http1,
-    repeatable: bool,
-    errand: &mut Errand,
-) -> Missed {
-    if let Some(request) = error.take_message() {
-        errand.request = Some(request);
-        return Missed::Unsent(broken(error.into_error()));
-    }
-    let error = blame(error.into_error(), errand);
-    let lost = if repeatable { http1.line.take_lost_head() } else { None };
-    match lost.and_then(|head| head::read_back(&head)) {
-        Some(request) => {
-            errand.request = Some(request);
-            Missed::Lost(error)
-        }
-        None => Missed::Failed(error),
+fn missed(fault: Fault, repeatable: bool, watch: Option<&Watch>) -> Missed {
+    match fault {
+        Fault::Unsent(error) => Missed::Unsent(SendError::Reset(error.into())),
+        Fault::Silent(error) if repeatable => Missed::Lost(SendError::Reset(error.into())),
+        Fault::Silent(error) | Fault::Broken(error) => Missed::Failed(SendError::Reset(error.into())),
+        Fault::Malformed(error) => Missed::Failed(SendError::Protocol(error)),
+        Fault::RequestBody => Missed::Failed(match watch.and_then(Watch::take_failure) {
+            Some(failure) => SendError::RequestBody(failure),
+            None => SendError::RequestBody("the request's body is not as long as was announced".into()),
+        }),
     }
 }
 
-async fn exchange_http2(
-    mut http2: Http2,
-    slot: StreamSlot,
-    request: Request<RequestBody>,
-    errand: &mut Errand,
-) -> Result<(Response<Incoming>, Held), Missed> {
+async fn exchange_http2(mut http2: Http2, slot: StreamSlot, errand: &mut Errand) -> Result<Answered, Missed> {
+    let Some(request) = errand.request.take() else { return Err(Missed::Failed(SendError::Unhealthy)) };
     let copy = errand.repeatable.then(|| copy_of(&request));
     let answer = pin!(http2.sender.try_send_request(request));
     match in_time(errand.limit, errand.upload.0.as_deref(), None, answer).await {
         Some(Ok(response)) => {
-            head::judge(&response, false).map_err(Missed::Failed)?;
-            Ok((response, Held::Http2(slot)))
+            let judged = head::Said::by(response.headers()).judge(response.status(), false);
+            judged.map_err(|error| Missed::Failed(SendError::Protocol(error)))?;
+            Ok(Answered::Http2(response, slot))
         }
         Some(Err(mut error)) => {
             if let Some(request) = error.take_message() {
@@ -324,8 +325,5 @@ fn blame(error: hyper::Error, errand: &Errand) -> SendError {
 }
 
 fn broken(error: hyper::Error) -> SendError {
-    let nonsense = std::error::Error::source(&error)
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
-    if error.is_parse() || nonsense { SendError::Protocol(error.into()) } else { SendError::Reset(error.into()) }
+    if error.is_parse() { SendError::Protocol(error.into()) } else { SendError::Reset(error.into()) }
 }

@@ -2,6 +2,7 @@
 
 pub mod arrival;
 pub mod body;
+pub mod cookies;
 pub mod facts;
 pub mod form;
 pub mod forwarded;

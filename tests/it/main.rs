@@ -11,7 +11,9 @@
     reason = "the bans keep time, tasks and buffers of the gateway in hand, not those of its tests"
 )]
 
+mod actions;
 mod answers;
+mod contracts;
 mod demo;
 mod docs;
 mod faults;
@@ -24,6 +26,7 @@ mod introspection;
 mod layers;
 mod paths;
 mod sidecar;
+mod stores;
 mod streaming;
 mod supply_chain;
 mod support;

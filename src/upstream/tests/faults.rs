@@ -106,6 +106,7 @@ async fn surplus_bytes_that_come_later_close_the_idle_connection() {
     text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
     say.send(true).unwrap();
     while upstream.open_connections() > 0 {
+        pools.sweep();
         tokio::task::yield_now().await;
     }
     assert_eq!(text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap(), "ok");

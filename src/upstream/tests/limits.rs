@@ -68,7 +68,7 @@ async fn an_idle_connection_to_one_server_gives_way_to_another() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_a_wait_in_it_has_an_end() {
-    let server = Server::answering(OK).await;
+    let server = Server::answering_at_length().await;
     let limited =
         UpstreamSettings { connections: 1, queue: 1, connect_timeout: Duration::from_millis(100), ..server.settings() };
     let (pools, upstream) = (pools(), Upstream::new(limited).unwrap());

@@ -60,6 +60,12 @@ impl Server {
         .await
     }
 
+    /// The same with a body that is never read at once with its head: it holds its connection until it is read.
+    async fn answering_at_length() -> Self {
+        let body = "x".repeat(500_000);
+        Self::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).leak()).await
+    }
+
     /// Answers the first request head with these bytes and closes.
     async fn answering_once(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();

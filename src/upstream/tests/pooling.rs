@@ -19,7 +19,7 @@ async fn a_hundred_requests_in_a_row_use_one_connection() {
 
 #[tokio::test]
 async fn the_body_alone_keeps_the_connection_from_others() {
-    let server = Server::answering(OK).await;
+    let server = Server::answering_at_length().await;
     let (pools, upstream) = (pools(), server.upstream());
     let first = send(&pools, &upstream, get("/")).await.unwrap();
     let second = send(&pools, &upstream, get("/")).await.unwrap();
@@ -77,6 +77,16 @@ async fn chunked_answers_keep_their_connection_and_bring_their_trailers() {
         assert_eq!(frames.last().unwrap().trailers_ref().unwrap()["x-sum"], "7");
     }
     assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_came_with_its_head_frees_its_connection_at_once() {
+    let server = Server::answering(OK).await;
+    let (pools, upstream) = (pools(), server.upstream());
+    let first = send(&pools, &upstream, get("/")).await.unwrap();
+    let second = send(&pools, &upstream, get("/")).await.unwrap();
+    assert_eq!((server.accepted(), upstream.in_flight()), (1, 0));
+    assert_eq!((text(first).await.unwrap(), text(second).await.unwrap()), ("ok".to_owned(), "ok".to_owned()));
 }
 
 #[tokio::test]

@@ -102,12 +102,14 @@ async fn a_connection_that_died_while_idle_is_not_even_tried() {
     for _ in 0..3 {
         text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
         while upstream.open_connections() > 0 {
+            pools.sweep();
             tokio::task::yield_now().await;
         }
         let sent = send(&pools, &upstream, request(Method::POST, "/", Body::from("x"))).await.unwrap();
         assert_eq!(sent.attempts, 1);
         text(sent).await.unwrap();
         while upstream.open_connections() > 0 {
+            pools.sweep();
             tokio::task::yield_now().await;
         }
     }

@@ -7,6 +7,7 @@ pub mod h2;
 pub mod keys;
 pub mod provider;
 pub mod raw;
+pub mod redis;
 pub mod standard;
 pub mod tokens;
 pub mod upstream;

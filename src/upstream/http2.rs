@@ -1,5 +1,5 @@
-//! A connection as its pool sees it: hyper's sending half and what must be known to use it again. hyper's other
-//! half, which owns the socket, is a task of the worker that opened the connection.
+//! An HTTP/2 connection as its pool sees it: hyper's sending half and what must be known to use it. hyper's other half,
+//! which owns the socket, is a task of the worker that opened the connection.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -8,58 +8,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::bell::Bell;
 use super::limit::Place;
 use super::request_body::RequestBody;
-use super::stream::{Line, Stream, Tap};
-use crate::deadline::Slot;
+use super::stream::{Socket, Stream};
 use crate::wire::BoxError;
 
-/// Bounds the head of an answer, and what is read ahead of a slow client for one answer.
-const LARGEST_BUFFER: usize = 128 * 1024;
+/// Bounds the head of an answer.
+const HTTP2_HEADER_LIST: u32 = 128 * 1024;
+/// What is read ahead of a slow client for one answer.
 const HTTP2_STREAM_WINDOW: u32 = 128 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const HTTP2_SEND_BUFFER: usize = 128 * 1024;
 /// A peer that vanished under open streams is noticed after these two.
 const HTTP2_PING_AFTER: Duration = Duration::from_secs(15);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// One request at a time.
-#[derive(Debug)]
-pub(super) struct Http1 {
-    pub sender: http1::SendRequest<RequestBody>,
-    pub line: Arc<Line>,
-    pub bell: Arc<Bell>,
-    /// The endpoint's generation when this was opened.
-    pub generation: u32,
-    /// The pool's coarse time when this was last put back.
-    pub since: u64,
-    pub reused: bool,
-    /// An exchange is under way: to drop this now is to break it off.
-    pub busy: bool,
-    /// Where the wait for an answer's head is bounded; without one a timer of the runtime serves.
-    pub slot: Option<Slot>,
-}
-
-impl Http1 {
-    /// A request is about to be sent; `keep` its head.
-    pub fn begin(&mut self, keep: bool) {
-        self.busy = true;
-        self.line.begin(keep);
-    }
-}
-
-impl Drop for Http1 {
-    /// hyper would first try to flush what it holds, which a peer that does not read can put off for ever.
-    fn drop(&mut self) {
-        if self.busy {
-            self.line.cut();
-        }
-    }
-}
 
 /// Many requests at a time, as many as the peer allows.
 #[derive(Clone, Debug)]
@@ -119,27 +84,12 @@ impl Streams {
 }
 
 /// The sending half, and hyper's half: to be driven by a task.
-pub(super) async fn start_http1(
-    stream: Stream,
-    place: Place,
-    generation: u32,
-) -> Result<(Http1, impl Future<Output = hyper::Result<()>> + Send + use<>), BoxError> {
-    let line = Arc::<Line>::default();
-    let io = TokioIo::new(Tap::new(stream, Arc::clone(&line), place));
-    let (sender, connection) = http1::Builder::new().max_buf_size(LARGEST_BUFFER).handshake(io).await?;
-    let bell = Arc::<Bell>::default();
-    let driver = Arc::clone(&bell).wakes(connection.with_upgrades());
-    let http1 = Http1 { sender, line, bell, generation, since: 0, reused: false, busy: false, slot: None };
-    Ok((http1, driver))
-}
-
-/// The same for HTTP/2.
 pub(super) async fn start_http2(
     stream: Stream,
     place: Place,
     generation: u32,
 ) -> Result<(Http2, impl Future<Output = hyper::Result<()>> + Send + use<>), BoxError> {
-    let io = TokioIo::new(Tap::new(stream, Arc::default(), place));
+    let io = TokioIo::new(Socket::new(stream, place));
     let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING_AFTER)
@@ -147,7 +97,7 @@ pub(super) async fn start_http2(
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
         .max_send_buf_size(HTTP2_SEND_BUFFER)
-        .max_header_list_size(LARGEST_BUFFER as u32)
+        .max_header_list_size(HTTP2_HEADER_LIST)
         .handshake(io)
         .await?;
     let streams = Arc::<Streams>::default();

@@ -1,0 +1,179 @@
+//! What checking promises about sites: one origin each, cookies that browsers keep to, and keys before anything is sealed.
+
+use super::super::{Checked, check};
+use crate::config::{Environment, File, Report, Sources, ZeroFile, load};
+
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+fn checked(text: &str) -> Result<Checked, Report> {
+    let environment = Environment::from_iter([
+        ("KEY", KEY),
+        ("OTHER", "YmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmI="),
+        ("SHORT", "YWJj"),
+    ]);
+    let file = File::Text { path: "postern.yaml".into(), text: text.to_owned() };
+    let loaded = load(Sources { file, environment, zero_file: ZeroFile::default() });
+    check(&loaded.map_err(|report| report.to_string()).unwrap())
+}
+
+fn findings(text: &str) -> Vec<String> {
+    let report = match checked(text) {
+        Ok(checked) => checked.warnings,
+        Err(report) => report,
+    };
+    report.diagnostics().iter().map(|found| format!("{}: {}", found.path, found.message)).collect()
+}
+
+fn with(sessions: &str, sites: &str, routes: &str) -> String {
+    format!(
+        "\
+issuers: {{ corp: {{ issuer: 'https://login.example.com' }} }}
+clients:
+  web: {{ issuer: corp, client_id: shop, authentication: none }}
+  machine: {{ issuer: corp, client_id: m, authentication: none, allowed_grant_types: client_credentials }}
+  bare: {{ issuer: corp, client_id: b, authentication: none, scopes: [profile] }}
+sessions: {sessions}
+sites: {sites}
+upstreams: {{ app: {{ servers: ['http://127.0.0.1:9001'] }} }}
+routes: {routes}
+"
+    )
+}
+
+const SESSIONS: &str = "{ keys: [{ env: KEY }] }";
+const ROUTES: &str = "[{ match: { path: /** }, upstream: app, access: { session: { site: shop } } }]";
+
+fn site(more: &str) -> String {
+    with(SESSIONS, &format!("{{ shop: {{ url: 'https://shop.example.com', sign_in: [web], {more} }} }}"), ROUTES)
+}
+
+fn site_at(url: &str, more: &str) -> String {
+    with(SESSIONS, &format!("{{ shop: {{ url: '{url}', sign_in: [web], {more} }} }}"), ROUTES)
+}
+
+#[test]
+fn a_session_route_without_hosts_is_for_its_sites_host() {
+    assert_eq!(findings(&site("")), Vec::<String>::new());
+    let checked = checked(&site("")).unwrap();
+    assert_eq!(checked.describe(), "* shop.example.com/**  session shop  -> app\n");
+    let cookie = &checked.sites[0].cookie;
+    assert_eq!((&*cookie.name, cookie.secure, &cookie.domain), ("__Host-postern-shop", true, &None));
+    let routes = ROUTES.replace("path: /**", "path: /**, hosts: [other.example.com]");
+    let sites = "{ shop: { url: 'https://shop.example.com', sign_in: [web] } }";
+    assert_eq!(
+        findings(&with(SESSIONS, sites, &routes)),
+        ["routes[0].match.hosts: `other.example.com` is not the host of the site `shop`, where its sessions are"]
+    );
+}
+
+#[test]
+fn a_session_and_a_token_may_guard_one_route() {
+    let text = site("").replace(
+        "{ session: { site: shop } }",
+        "{ session: { site: shop, policy: 'claims.sub != \"\"' }, bearer: { issuers: [corp], scopes: [shop] } }",
+    );
+    let text = text.replace("'https://login.example.com'", "'https://login.example.com', audiences: [shop]");
+    assert_eq!(findings(&text), Vec::<String>::new());
+    let words = checked(&text).unwrap().describe();
+    assert_eq!(words, "* shop.example.com/**  session shop, policy or bearer corp, scopes shop  -> app\n");
+}
+
+#[test]
+fn keys_are_there_before_anything_is_sealed() {
+    let sites = "{ shop: { url: 'https://shop.example.com', sign_in: [web] } }";
+    let of = |sessions: &str| findings(&with(sessions, sites, ROUTES));
+    assert_eq!(of("{}"), ["sessions: `keys` is missing"]);
+    assert_eq!(of("{ keys: [{ env: SHORT }] }"), ["sessions.keys[0]: 3 bytes, and not 32"]);
+    assert_eq!(of("{ keys: [{ env: NOWHERE }] }"), ["sessions.keys[0]: the environment variable `NOWHERE` is not set"]);
+    assert_eq!(of("{ keys: [{ env: KEY }, { env: KEY }] }"), ["sessions.keys[1]: this key is there twice"]);
+    assert_eq!(of("{ store: memory, keys: [{ env: KEY }, { env: OTHER }] }"), Vec::<String>::new());
+}
+
+#[test]
+fn a_site_is_an_https_origin_of_its_own() {
+    for (url, finding) in [
+        ("https://shop.example.com/app", "sites.shop.url: `https://shop.example.com/app` is no origin"),
+        (
+            "http://shop.example.com",
+            "sites.shop.url: `http://shop.example.com` is http: sessions would travel in clear",
+        ),
+        ("shop", "sites.shop.url: `shop` is no origin"),
+    ] {
+        assert_eq!(findings(&site_at(url, "")), [finding], "{url}");
+    }
+    let loopback = checked(&site_at("http://127.0.0.1:8080", "")).unwrap();
+    assert_eq!((&*loopback.sites[0].cookie.name, loopback.sites[0].cookie.secure), ("postern-shop", false));
+    let two = "{ shop: { url: 'https://a.example.com', sign_in: [web] }, shop2: { url: 'https://A.example.com:443', sign_in: [web] } }";
+    assert_eq!(findings(&with(SESSIONS, two, ROUTES)), ["sites.shop2.url: `shop` has this origin too"]);
+}
+
+#[test]
+fn cookies_are_such_that_browsers_keep_to_them() {
+    let named = |name: &str| format!("cookie: {{ name: {name} }}");
+    for (text, finding) in [
+        (site("cookie: { name: 'a b' }"), "sites.shop.cookie.name: `a b` is no name for a cookie"),
+        (
+            site("cookie: { name: __Host-a, domain: example.com }"),
+            "sites.shop.cookie.name: `__Host-a` begins with `__Host-`, and such a cookie has no domain",
+        ),
+        (
+            site_at("http://localhost", &named("__host-a")),
+            "sites.shop.cookie.name: `__host-a` needs https: browsers would not keep it on an http site",
+        ),
+        (
+            site_at("http://localhost", "cookie: { same_site: none }"),
+            "sites.shop.cookie.same_site: browsers keep `SameSite=None` cookies on https sites only",
+        ),
+        (
+            site("cookie: { domain: example.org }"),
+            "sites.shop.cookie.domain: `example.org` is no domain of https://shop.example.com/",
+        ),
+        (site("cookie: { domain: com }"), "sites.shop.cookie.domain: `com` is no domain of https://shop.example.com/"),
+        (
+            site("cookie: { domain: ample.com }"),
+            "sites.shop.cookie.domain: `ample.com` is no domain of https://shop.example.com/",
+        ),
+    ] {
+        assert_eq!(findings(&text), [finding]);
+    }
+    let wide = checked(&site("cookie: { domain: .example.com }")).unwrap();
+    assert_eq!(&*wide.sites[0].cookie.name, "__Secure-postern-shop");
+    assert_eq!(wide.sites[0].cookie.domain.as_deref(), Some("example.com"));
+    let near = "{ shop: { url: 'https://a.example.com', sign_in: [web], cookie: { name: c } }, b: { url: 'https://b.example.com', sign_in: [web], cookie: { name: c.1 } } }";
+    let all = findings(&with(SESSIONS, near, ROUTES));
+    assert_eq!(all, ["sites.shop.cookie.name: the cookie `c` would be taken for one of `b`"]);
+}
+
+#[test]
+fn people_sign_in_by_clients_that_can_do_that() {
+    let by = |client: &str| {
+        let sites = format!("{{ shop: {{ url: 'https://shop.example.com', sign_in: [{client}] }} }}");
+        findings(&with(SESSIONS, &sites, ROUTES))
+    };
+    assert_eq!(by(""), ["sites.shop: `sign_in` is missing"]);
+    assert_eq!(by("wbe"), ["sites.shop.sign_in[0]: no client is called `wbe`"]);
+    assert_eq!(by("web, web"), ["sites.shop.sign_in[1]: `web` is there twice"]);
+    assert_eq!(by("machine"), ["sites.shop.sign_in[0]: `machine` may not sign people in by code"]);
+    let message = "sites.shop.sign_in[0]: `bare` does not ask for `openid`: the issuer would not say who signed in";
+    assert_eq!(by("bare"), [message]);
+}
+
+#[test]
+fn what_a_site_cannot_be_is_refused() {
+    for (more, finding) in [
+        ("preserve_post: 64KiB", "sites.shop.preserve_post: not supported yet"),
+        (
+            "back_channel_logout: required",
+            "sites.shop.back_channel_logout: without `sessions.redis` a logout reaches one process only",
+        ),
+        ("idle_timeout: 0s", "sites.shop.idle_timeout: a session without an end can't be had"),
+        ("idle_timeout: 13h", "sites.shop.idle_timeout: longer than `absolute_timeout`, which ends the session first"),
+        ("cross_site: { allow: ['saml'] }", "sites.shop.cross_site.allow[0]: a path starts with `/`"),
+    ] {
+        assert_eq!(findings(&site(more)), [finding]);
+    }
+    let unused = ROUTES.replace("{ session: { site: shop } }", "public");
+    let sites = "{ shop: { url: 'https://shop.example.com', sign_in: [web] } }";
+    let all = findings(&with(SESSIONS, sites, &unused));
+    assert_eq!(all, ["sites.shop: no route asks for a session of this site"]);
+}

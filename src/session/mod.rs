@@ -1,0 +1,134 @@
+//! Browser sign-ins that are being kept. A sign-in gives a [`Session`]; the browser holds a cookie for it, and what that
+//! cookie is depends on the store: the whole session, sealed, or an id and the key to what is kept elsewhere.
+//!
+//! A session is bound to its site, to the registration by which the person signed in, and to the issuer: moved
+//! anywhere else it is none.
+
+pub mod codec;
+pub mod transaction;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+pub use transaction::{Asked, State, Transaction};
+
+use crate::caller::Claims;
+use crate::clock::Time;
+use crate::seal::{Secret, random};
+
+/// What a session is known by: 256 random bits, new at each sign-in (OWASP: no fixation). Never printed; names under
+/// which something is kept are made of its digest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; 32]);
+
+impl SessionId {
+    pub fn random() -> Self {
+        Self(random::bytes())
+    }
+
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// For names in stores and in logs: who reads one learns nothing that a cookie could be made of.
+    pub fn digest(&self) -> String {
+        digest_of(&[b"session", &self.0])
+    }
+}
+
+impl std::fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[session]")
+    }
+}
+
+/// SHA-256 over parts, each with its length before it, as base64url.
+fn digest_of(parts: &[&[u8]]) -> String {
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, &bytes))
+}
+
+/// A browser's sign-in.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub id: SessionId,
+    /// The site's name in the configuration.
+    pub site: Box<str>,
+    /// The name of the entry in `clients` by which the person signed in.
+    pub client: Box<str>,
+    /// The issuer identifier, byte for byte.
+    pub issuer: Box<str>,
+    /// `sub` of the ID token.
+    pub subject: Box<str>,
+    /// `sid` of the ID token (OIDC Back-Channel Logout section 2.1), by which the issuer may end the session.
+    pub sid: Option<Box<str>>,
+    /// The absolute timeout counts from here.
+    pub signed_in_at: Time,
+    /// The idle timeout counts from here.
+    pub seen_at: Time,
+    /// How often the tokens were renewed: of two copies, the one that was renewed more often is true.
+    pub generation: u32,
+    pub tokens: Tokens,
+    /// The ID token's payload, merged with userinfo where the site asks for it.
+    pub claims: Claims,
+}
+
+/// What the issuer handed out for the person. Stays on this side: a browser never sees any of it in clear.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    pub access: Option<Secret>,
+    /// From `expires_in`; `None` when the issuer did not say, and then it is not renewed for age.
+    pub access_expires_at: Option<Time>,
+    pub refresh: Option<Secret>,
+    /// The ID token as it came: the `id_token_hint` of a sign-out.
+    pub id: Option<Secret>,
+    /// The granted scopes, space-separated (RFC 6749 section 5.1).
+    pub scope: Option<Box<str>>,
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    pub(crate) fn session() -> Session {
+        let payload = serde_json::json!({
+            "iss": "https://login.example.com", "sub": "alice", "aud": "shop", "exp": 2_000_000_000, "iat": 1_900_000_000,
+            "sid": "s-1", "groups": ["staff"],
+        });
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let id = format!(
+            "{}.{}.{}",
+            text(br#"{"alg":"ES256","kid":"1"}"#),
+            text(payload.to_string().as_bytes()),
+            text(&[7; 64])
+        );
+        Session {
+            id: SessionId::from_bytes([1; 32]),
+            site: "shop".into(),
+            client: "shop-web".into(),
+            issuer: "https://login.example.com".into(),
+            subject: "alice".into(),
+            sid: Some("s-1".into()),
+            signed_in_at: Time::from_seconds(1_900_000_000),
+            seen_at: Time::from_millis(1_900_000_060_500),
+            generation: 3,
+            tokens: Tokens {
+                access: Some(Secret::new("access".to_owned())),
+                access_expires_at: Some(Time::from_seconds(1_900_000_300)),
+                refresh: Some(Secret::new("refresh".to_owned())),
+                id: Some(Secret::new(id)),
+                scope: Some("openid profile".into()),
+            },
+            claims: payload.as_object().cloned().unwrap(),
+        }
+    }
+}
