@@ -51,7 +51,7 @@ impl World {
 async fn an_issuer_is_asked_without_any_metadata_where_its_endpoint_is_configured() {
     let world = World::new(false).await;
     world.provider.answers_json("/introspect", &json!({"active": true, "sub": "alice"}));
-    let Ok(Introspected::Active(members, freshness)) = world.asks().await else { panic!("it is active") };
+    let Ok(Introspected::Active(members, freshness)) = world.asks().await else { unreachable!("it is active") };
     assert_eq!((members["sub"].as_str(), freshness), (Some("alice"), Freshness::default()));
     world.provider.answers_json("/introspect", &json!({"active": false}));
     assert_eq!(world.asks().await.unwrap(), Introspected::Inactive);
