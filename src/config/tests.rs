@@ -284,7 +284,6 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "clients: { a: { assertion: { file: x } } }",
         "sites: { a: { response_type: code id_token } }",
         "sites: { a: { response_mode: jwt } }",
-        "sessions: { store: redis }",
         "telemetry: { otlp: {} }",
         "server: { mode: report_only }",
         "server: { mode: { enforce: 10% } }",

@@ -268,6 +268,8 @@ pub struct SessionsSettings {
 pub enum SessionStore {
     Cookie,
     Memory,
+    /// `sessions.redis` is there.
+    Redis,
 }
 
 /// TLS as a client. The files have been seen to hold what they should.

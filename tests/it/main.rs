@@ -28,6 +28,7 @@ mod introspection;
 mod layers;
 mod online;
 mod paths;
+mod sessions;
 mod sidecar;
 mod stores;
 mod streaming;
