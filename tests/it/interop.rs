@@ -1,3 +1,4 @@
 //! With identity providers that nobody here wrote.
 
+mod browser;
 mod introspection;

@@ -52,6 +52,12 @@ impl OidcProvider {
         self.issuer.split_once("//").expect("a URL").1.parse().expect("a loopback address")
     }
 
+    /// Tells it where an origin is that only the test knows.
+    pub fn knows(&mut self, origin: &str, address: SocketAddr) {
+        let line = json!({ "knows": { origin: address.to_string() } });
+        writeln!(self.process.stdin.as_mut().expect("piped"), "{line}").expect("it reads on");
+    }
+
     /// Posts a form as a client with a secret.
     pub async fn post(&self, path: &str, (client, secret): (&str, &str), form: &[(&str, &str)]) -> Answer {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
