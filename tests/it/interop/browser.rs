@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::browser::{Browser, Page};
 use crate::support::eventually_async;
+use crate::support::foreign::{Foreign, client};
 use crate::support::gateway::{Gateway, Start};
-use crate::support::oidc_provider::{OidcProvider, client};
 use crate::support::raw::PATIENCE;
 use crate::support::upstream::{Upstream, answer};
 
@@ -14,7 +14,7 @@ const SITE: &str = "https://shop.test";
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 struct World {
-    provider: OidcProvider,
+    provider: Foreign,
     gateway: Gateway,
     upstream: Upstream,
 }
@@ -47,7 +47,7 @@ impl World {
         merge(&mut shop, registered);
         let mut settings = json!({ "clients": [shop], "accounts": { "alice": { "groups": ["staff", "buyers"] } } });
         merge(&mut settings, more);
-        let mut provider = OidcProvider::start(settings).await;
+        let mut provider = Foreign::node(settings).await;
         let upstream = Upstream::start(|seen| answer(200, "text/html", format!("<p>{}", seen.target))).await;
         let config = format!(
             "\
