@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-pub use answers::AnswerLimits;
+pub use answers::{AnswerLimits, Answers};
 pub use bearer::{BearerWay, Trusted};
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
 pub use forget::{Forget, Memories, Tokens};
