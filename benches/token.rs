@@ -24,6 +24,7 @@ use postern::idp::{
 };
 use postern::jose::{Algorithm, AlgorithmSet, Jws, KeySet, SigningKey, verify};
 use postern::seal::Secret;
+use postern::wire::cookies::OwnCookies;
 use postern::wire::owned::OwnedNames;
 use serde_json::json;
 
@@ -91,7 +92,8 @@ fn settings_of(issuer: &str) -> IssuerSettings {
 }
 
 fn ways(issuer: &Arc<Issuer>, limits: MemoryLimits) -> Ways {
-    Ways { bearer: Some(BearerWay::new(vec![Trusted::signer(Arc::clone(issuer))], Arc::new(TokenMemory::new(limits)))) }
+    let bearer = BearerWay::new(vec![Trusted::signer(Arc::clone(issuer))], Arc::new(TokenMemory::new(limits)));
+    Ways { bearer: Some(bearer), session: None }
 }
 
 /// A route with an issuer of opaque tokens, and one of them.
@@ -137,7 +139,7 @@ impl Opaque {
         let introspection = Introspection::new(introspector, settings, wiring);
         let trusted =
             Trusted { issuer, signs: false, answers: true, confirms: false, introspection: Some(introspection) };
-        let ways = Ways { bearer: Some(BearerWay::new(vec![trusted], memory)) };
+        let ways = Ways { bearer: Some(BearerWay::new(vec![trusted], memory)), session: None };
         let token = provider.mint_opaque(&Mint::user("shop", "alice").scope("orders:read").audience("orders-api"));
         Self { runtime, _provider: provider, ways, token }
     }
@@ -149,7 +151,7 @@ fn benches(criterion: &mut Criterion) {
     let set = KeySet::parse(key_set(&keys).as_bytes()).unwrap();
     let issuer = issuer(&keys);
     let facts = common::facts();
-    let owned = OwnedNames::new(&[]);
+    let (owned, cookies) = (OwnedNames::new(&[]), OwnCookies::default());
     let mut group = criterion.benchmark_group("token");
     for key in &keys {
         let (name, token) = (key.algorithm().name(), token(key));
@@ -163,8 +165,8 @@ fn benches(criterion: &mut Criterion) {
             let mut arrival = common::arrive(common::parts(&token), &owned);
             group.bench_function(format!("identify/{memory}/{name}"), |bencher| {
                 bencher.iter(|| {
-                    let known = identify(&ways, &facts, black_box(&mut arrival)).now_or_never().unwrap().unwrap();
-                    assert!(matches!(known, Known::Caller(_)));
+                    let seen = identify(&ways, &facts, black_box(&mut arrival), &cookies).now_or_never();
+                    assert!(matches!(seen.unwrap().unwrap().known, Known::Caller(_)));
                 });
             });
         }
@@ -172,11 +174,11 @@ fn benches(criterion: &mut Criterion) {
     let opaque = Opaque::new();
     let mut arrival = common::arrive(common::parts(&opaque.token), &owned);
     // The first time asks the issuer, and is remembered.
-    opaque.runtime.block_on(identify(&opaque.ways, &facts, &mut arrival)).unwrap();
+    opaque.runtime.block_on(identify(&opaque.ways, &facts, &mut arrival, &cookies)).unwrap();
     group.bench_function("identify/remembered/opaque", |bencher| {
         bencher.iter(|| {
-            let known = identify(&opaque.ways, &facts, black_box(&mut arrival)).now_or_never().unwrap().unwrap();
-            assert!(matches!(known, Known::Caller(_)));
+            let seen = identify(&opaque.ways, &facts, black_box(&mut arrival), &cookies).now_or_never();
+            assert!(matches!(seen.unwrap().unwrap().known, Known::Caller(_)));
         });
     });
     group.finish();

@@ -22,6 +22,7 @@ pub mod gateway;
 pub mod idp;
 pub mod jose;
 pub mod kv;
+pub mod login;
 pub mod outbound;
 pub mod plan;
 pub mod policy;

@@ -70,6 +70,30 @@ reasons! {
     PolicyError = "policy.error",
     StepUpAcr = "step_up.acr",
     StepUpAge = "step_up.age",
+    /// What came to the callback is no answer to the question: wrong method, twice the same parameter, nothing of what was
+    /// asked for.
+    LoginAnswer = "login.answer",
+    /// The answer's `state` belongs to no attempt of this browser.
+    LoginState = "login.state",
+    LoginReplayed = "login.replayed",
+    /// The answer is not surely that of the provider which was asked (RFC 9207).
+    LoginIssuer = "login.issuer",
+    /// The provider answered with an error.
+    LoginProvider = "login.provider",
+    /// The token endpoint did not exchange the code.
+    LoginCode = "login.code",
+    LoginIdToken = "login.id_token",
+    LoginUserinfo = "login.userinfo",
+    /// A logout token that breaks a rule, or came before.
+    LogoutToken = "logout.token",
+    /// An unsafe method or an upgrade that another site caused, with a session.
+    SessionCrossSite = "session.cross_site",
+    /// Where sessions are kept gives no answer.
+    SessionStore = "session.store",
+    /// More than cookies can hold.
+    SessionTooLarge = "session.too_large",
+    /// The session's tokens are over, and the issuer can't be asked for new ones.
+    SessionIssuer = "session.issuer",
     /// The issuer's keys are not there yet, or older than `max_stale`, or a needed refetch failed.
     IssuerUnreachable = "issuer.unreachable",
     /// The introspection endpoint is not known, can't be reached, did not answer in time, or broke off.

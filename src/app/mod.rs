@@ -4,6 +4,7 @@
 mod introspections;
 pub mod machine;
 mod observe;
+pub mod online;
 pub mod serve;
 
 use std::net::SocketAddr;

@@ -7,29 +7,37 @@ mod answers;
 mod bearer;
 mod budget;
 mod cache;
+mod cross_site;
 mod forget;
 mod jwt;
 mod opaque;
 mod presented;
+mod session;
 mod shared;
+mod shared_store;
 mod tally;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::AUTHORIZATION;
 
 pub use answers::{AnswerLimits, Answers};
 pub use bearer::{BearerWay, Trusted};
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
+pub use cross_site::{AllowedPath, CrossSite};
 pub use forget::{Forget, Memories, Tokens};
 pub use opaque::{Introspection, IntrospectionSettings, IntrospectionWiring};
+pub use session::SessionWay;
 pub use shared::{Doing, SharedAnswer, SharedAnswers, SharedToken, SharedUnavailable};
+pub use shared_store::StoredAnswers;
 pub use tally::IntrospectionTally;
 
 use crate::caller::Known;
 use crate::clock::Time;
 use crate::reason::Reason;
+use crate::wire::cookies::{CookieChanges, OwnCookies};
 use crate::wire::{Arrival, Facts};
 use presented::Presented;
 
@@ -37,6 +45,26 @@ use presented::Presented;
 #[derive(Debug, Default)]
 pub struct Ways {
     pub bearer: Option<BearerWay>,
+    pub session: Option<SessionWay>,
+}
+
+/// Who a request comes from, and what is to become of our cookies at the client whatever else is decided.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub known: Known,
+    pub cookies: CookieChanges,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self::of(Known::Nobody)
+    }
+}
+
+impl Seen {
+    fn of(known: Known) -> Self {
+        Self { known, cookies: CookieChanges::default() }
+    }
 }
 
 /// Why a credential identifies nobody.
@@ -57,6 +85,12 @@ pub enum AuthnError {
     /// This client showed too many tokens that are none: 429.
     #[error("the client has shown too many tokens that are none")]
     TooMany { retry_after: Duration },
+    /// An unsafe request or an upgrade that another site caused, with a session: 403.
+    #[error("another site caused this request")]
+    CrossSite,
+    /// Whether there is a session can't be known now: 503; or it is too large for its store: 500.
+    #[error("the session can't be known: {reason}")]
+    Session { reason: Reason, retry_after: Option<Duration> },
 }
 
 impl AuthnError {
@@ -64,8 +98,9 @@ impl AuthnError {
         match self {
             Self::Malformed => Reason::CredentialMalformed,
             Self::Repeated => Reason::CredentialRepeated,
-            Self::Invalid(reason) | Self::Unavailable { reason, .. } => *reason,
+            Self::Invalid(reason) | Self::Unavailable { reason, .. } | Self::Session { reason, .. } => *reason,
             Self::TooMany { .. } => Reason::IntrospectionBudget,
+            Self::CrossSite => Reason::SessionCrossSite,
         }
     }
 }
@@ -74,8 +109,20 @@ impl AuthnError {
 ///
 /// # Errors
 /// [`AuthnError`] when a credential was shown that is malformed, repeated, invalid, or can't be checked now.
-pub async fn identify(ways: &Ways, facts: &Facts, arrival: &mut Arrival) -> Result<Known, AuthnError> {
-    judge(ways, (facts.now, facts.client_address), &arrival.headers, arrival.query()).await
+pub async fn identify(
+    ways: &Ways,
+    facts: &Facts,
+    arrival: &mut Arrival,
+    cookies: &OwnCookies,
+) -> Result<Seen, AuthnError> {
+    // Beside `Authorization`, whatever its scheme, a session is not looked at: one request shows one credential.
+    if let Some(session) = &ways.session
+        && !arrival.headers.contains_key(AUTHORIZATION)
+    {
+        // Boxed, so that the walk's own future stays small.
+        return Box::pin(session.judge(facts.now, arrival, cookies)).await;
+    }
+    judge(ways, (facts.now, facts.client_address), &arrival.headers, arrival.query()).await.map(Seen::of)
 }
 
 async fn judge(

@@ -27,7 +27,7 @@ fn key(kid: &str) -> SigningKey {
 
 fn ways(issuers: &[&Arc<Issuer>], memory: &Arc<TokenMemory>) -> Ways {
     let issuers = issuers.iter().map(|issuer| Trusted::signer(Arc::clone(issuer))).collect();
-    Ways { bearer: Some(BearerWay::new(issuers, Arc::clone(memory))) }
+    Ways { bearer: Some(BearerWay::new(issuers, Arc::clone(memory))), session: None }
 }
 
 fn bearer(token: &str) -> HeaderMap {
@@ -294,7 +294,8 @@ async fn the_walk_can_carry_an_identification_between_threads() {
     let world = World::new().await;
     let headers = bearer("x");
     is_send(judge(&world.ways, (Time::from_seconds(NOW), None), &headers, None));
-    let _ = |ways: &'static Ways, facts: &'static Facts, arrival: &'static mut Arrival| {
-        is_send(identify(ways, facts, arrival))
-    };
+    let _ = |ways: &'static Ways,
+             facts: &'static Facts,
+             arrival: &'static mut Arrival,
+             cookies: &'static OwnCookies| { is_send(identify(ways, facts, arrival, cookies)) };
 }

@@ -11,14 +11,16 @@ use http::{Method, Response, StatusCode, Version};
 
 use super::answer::{Answer, Content};
 use super::audience::Audience;
-use super::refusal::Refusal;
+use super::refusal::{Kind, Refusal};
 use super::respond::{self, Challenge, Setting};
 use super::{Connection, REQUEST_ID, metadata};
 use crate::caller::{Caller, Known};
+use crate::login::Site;
 use crate::plan::running::Route;
 use crate::reason::Reason;
 use crate::telemetry::{AccessRecord, Observation, RouteMeters};
 use crate::wire::Facts;
+use crate::wire::cookies::CookieChanges;
 
 /// nginx's word for a client that went away before its answer; never sent.
 const CLIENT_GONE: u16 = 499;
@@ -37,8 +39,12 @@ pub struct Exchange {
     meters: Option<Arc<RouteMeters>>,
     route: Option<Arc<str>>,
     takes_bearer: bool,
+    /// Where a person could sign in.
+    site: Option<Arc<Site>>,
     has_body: bool,
     caller: Option<Arc<Caller>>,
+    /// For whatever answer goes out.
+    cookies: CookieChanges,
     reason: Option<Reason>,
     status: u16,
     upstream: Upstream,
@@ -90,8 +96,10 @@ impl Exchange {
             meters: None,
             route: None,
             takes_bearer: false,
+            site: None,
             has_body: false,
             caller: None,
+            cookies: CookieChanges::default(),
             reason: None,
             status: 0,
             upstream: Upstream::default(),
@@ -114,6 +122,7 @@ impl Exchange {
         self.meters = Some(Arc::clone(&route.meters));
         self.route = Some(Arc::clone(&route.name));
         self.takes_bearer = route.ways.bearer.is_some();
+        self.site = route.site.and_then(|number| self.connection.view.plan.sites.get(number)).cloned();
     }
 
     pub fn on_body(&mut self, body: &crate::wire::Body) {
@@ -124,6 +133,21 @@ impl Exchange {
         if let Known::Caller(caller) = known {
             self.caller = Some(Arc::clone(caller));
         }
+    }
+
+    /// Whether a person is looking: a top-level navigation.
+    pub fn is_navigation(&self) -> bool {
+        self.audience == Audience::Browser
+    }
+
+    /// Why a browser is sent to sign in, though what it gets is no refusal.
+    pub fn on_denied(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+    }
+
+    /// What is to become of our cookies at the browser, whatever answer it gets.
+    pub fn carry(&mut self, cookies: CookieChanges) {
+        self.cookies.extend(cookies);
     }
 
     pub fn on_upstream_begin(&mut self) {
@@ -144,6 +168,7 @@ impl Exchange {
     pub fn close(mut self: Box<Self>, mut response: Response<Content>) -> Response<Answer> {
         self.status = response.status().as_u16();
         response.headers_mut().insert(REQUEST_ID, self.facts.request_id.to_header());
+        std::mem::take(&mut self.cookies).apply(response.headers_mut());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS
             && let Some(watch) = &self.connection.watch
         {
@@ -159,20 +184,25 @@ impl Exchange {
         let setting = Setting {
             audience: self.audience,
             request_id: &request_id,
-            challenge: self.takes_bearer.then(|| self.challenge()),
+            challenge: (self.takes_bearer || matches!(refusal.kind, Kind::StepUp { .. })).then(|| self.challenge()),
+            login_url: self.site.as_ref().map(|site| site.sign_in_address()),
         };
         let mut response = respond::refuse(refusal, &setting);
-        // A connection on which a body was left unread is in doubt: it is not used again.
-        if self.has_body && self.connection.watch.is_some() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        self.leave_body(response.headers_mut());
         self.close(response.map(Content::Ours))
+    }
+
+    /// A connection on which a body was left unread is in doubt: it is not used again.
+    pub fn leave_body(&self, headers: &mut http::HeaderMap) {
+        if self.has_body && self.connection.watch.is_some() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 
     fn challenge(&self) -> Challenge {
         let plan = &self.connection.view.plan;
         let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("postern");
-        let metadata = metadata::address(plan, &self.facts, self.host.as_ref());
+        let metadata = self.takes_bearer.then(|| metadata::address(plan, &self.facts, self.host.as_ref())).flatten();
         Challenge { realm: host.to_owned(), metadata }
     }
 

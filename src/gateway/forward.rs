@@ -88,6 +88,7 @@ fn pass_back(
         let mut response = Response::from_parts(head, Content::Ours(Body::Empty));
         let protocol = response.headers().get(UPGRADE).cloned();
         clean_response(response.headers_mut());
+        connection.view.plan.own_cookies.strip_answer(response.headers_mut());
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         if let Some(protocol) = protocol {
             response.headers_mut().insert(UPGRADE, protocol);
@@ -95,6 +96,10 @@ fn pass_back(
         return response;
     }
     clean_response(response.headers_mut());
+    let dropped = connection.view.plan.own_cookies.strip_answer(response.headers_mut());
+    if dropped > 0 {
+        tracing::warn!(dropped, "an upstream tried to set a cookie of ours");
+    }
     // The version of the upstream's connection says nothing about the client's.
     *response.version_mut() = Version::HTTP_11;
     response.map(Content::Upstream)

@@ -11,6 +11,7 @@ mod pages;
 mod refusal;
 mod request_body;
 mod respond;
+mod sign_in;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,13 +32,16 @@ use refusal::{Kind, Refusal};
 
 use crate::authn;
 use crate::deadline::{Slot, Sweeper};
+use crate::login::Ask;
+use crate::login::{Door, Site};
 use crate::outbound;
 use crate::plan::router::Found;
 use crate::plan::running::{Plan, Route, Target};
-use crate::policy::Requirement;
+use crate::policy::{Denial, Requirement};
 use crate::reason::Reason;
 use crate::upstream::Pools;
 use crate::wire::arrival::{self, Arrival};
+use crate::wire::cookies::OwnCookies;
 use crate::wire::facts::{Facts, Scheme};
 use crate::wire::watch::Watch;
 use crate::wire::{Body, facts};
@@ -121,29 +125,63 @@ async fn walk(
     let body = if hyper::body::Body::is_end_stream(&incoming) { Body::Empty } else { Body::Incoming(incoming) };
     exchange.on_body(&body);
     let mut arrival = arrival::check(parts, body, &view.plan.owned, &view.plan.limits)?;
+    let cookies = OwnCookies::take(&mut arrival.headers, &view.plan.own_cookies);
     if connection.redirect_to_https && exchange.facts().scheme == Scheme::Http {
         return redirect_to_https(&arrival);
     }
     let (route, parameters) = match find(&view.plan, &arrival)? {
         Where::Route(route, parameters) => (route, parameters),
         Where::Resource(number) => return metadata::answer(&view.plan, number, exchange.facts(), &arrival),
+        // Boxed, so that the walk's own future stays small.
+        Where::Login(site, door) => return Box::pin(sign_in::enter(site, door, exchange, arrival, &cookies)).await,
     };
     exchange.on_route(route);
     let preflight = route.forwards_preflight && is_preflight(&arrival);
-    let known = if preflight {
+    let seen = if preflight {
         // Browsers send preflights without credentials; what comes with one goes no further.
         arrival.headers.remove(AUTHORIZATION);
-        crate::caller::Known::Nobody
+        authn::Seen::default()
     } else {
-        authn::identify(&route.ways, exchange.facts(), &mut arrival).await?
+        authn::identify(&route.ways, exchange.facts(), &mut arrival, &cookies).await?
     };
-    exchange.on_known(&known);
+    exchange.on_known(&seen.known);
+    exchange.carry(seen.cookies);
     let public = Requirement::public();
     let requirement = if preflight { &public } else { &route.requirement };
-    let permit = requirement.admit(known, exchange.facts(), &arrival, &parameters)?;
+    let permit = match requirement.admit(seen.known, exchange.facts(), &arrival, &parameters) {
+        Ok(permit) => permit,
+        // Boxed, so that the walk's own future stays small.
+        Err(denial) => return Box::pin(denied(&view.plan, route, exchange, &mut arrival, &cookies, denial)).await,
+    };
     let asked_upgrade = arrival.upgrade.take();
     let outgoing = outbound::dress(&route.dress, permit, arrival, exchange.facts(), &connection.told)?;
     forward::send(connection, route, exchange, outgoing, asked_upgrade.zip(upgrade)).await
+}
+
+/// A person who has to sign in first, or better, is sent there; everybody else is refused. Only a top-level navigation is
+/// sent anywhere, and only one that a session could help: beside `Authorization` none is looked at.
+async fn denied(
+    plan: &Plan,
+    route: &Route,
+    exchange: &mut Exchange,
+    arrival: &mut Arrival,
+    cookies: &OwnCookies,
+    denial: Denial,
+) -> Result<Response<answer::Content>, Refusal> {
+    let site = route.site.and_then(|number| plan.sites.get(number));
+    let site = site.filter(|_| exchange.is_navigation() && !arrival.headers.contains_key(AUTHORIZATION));
+    let ask = match (&denial, site) {
+        (Denial::Unauthenticated, Some(_)) => Ask::default(),
+        (Denial::StepUp { acr_values, max_age, .. }, Some(_)) => {
+            Ask { acr_values: acr_values.as_deref().map(Box::from), max_age: *max_age }
+        }
+        _ => return Err(denial.into()),
+    };
+    let Some(site) = site else { return Err(denial.into()) };
+    exchange.on_denied(denial.reason());
+    let mut response = sign_in::begin(site, exchange, arrival, cookies, &ask).await?;
+    exchange.leave_body(response.headers_mut());
+    Ok(response)
 }
 
 /// The same address by https (RFC 9110 section 15.4.9: method and body are kept).
@@ -163,6 +201,7 @@ type Parameters = Vec<(Box<str>, Box<str>)>;
 enum Where<'p> {
     Route(&'p Route, Parameters),
     Resource(usize),
+    Login(&'p Site, Door),
 }
 
 fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
@@ -186,6 +225,9 @@ fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
         }
         _ if arrival.path.has_encoded_slash() => Err(encoded_slash()),
         Found::Route { target: Target::Resource(number), .. } => Ok(Where::Resource(*number)),
+        Found::Route { target: Target::Login(number, door), .. } => {
+            plan.sites.get(*number).map(|site| Where::Login(site, *door)).ok_or_else(nothing)
+        }
         Found::Method { allow } => Err(Refusal::new(Reason::RouteMethod, Kind::NoMethod { allow })),
         Found::Nothing => Err(nothing()),
     }

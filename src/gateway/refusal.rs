@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::sign_in::SignIn;
 use crate::authn::AuthnError;
 use crate::outbound::OutboundError;
 use crate::policy::Denial;
@@ -45,6 +46,8 @@ pub enum Kind {
     TooMany { retry_after: Duration },
     /// 503 with `Retry-After`.
     Unavailable { retry_after: Duration },
+    /// 400 or 503: a sign-in or sign-out that came to nothing.
+    SignIn(Box<SignIn>),
     /// 502.
     UpstreamDown,
     /// 504.
@@ -99,6 +102,11 @@ impl From<AuthnError> for Refusal {
             AuthnError::Invalid(_) => Self::new(reason, Kind::BadCredential),
             AuthnError::Unavailable { retry_after, .. } => Self::new(reason, Kind::Unavailable { retry_after }),
             AuthnError::TooMany { retry_after } => Self::new(reason, Kind::TooMany { retry_after }),
+            AuthnError::CrossSite => Self::new(reason, Kind::Forbidden),
+            AuthnError::Session { retry_after: Some(retry_after), .. } => {
+                Self::new(reason, Kind::Unavailable { retry_after })
+            }
+            AuthnError::Session { retry_after: None, .. } => Self::new(reason, Kind::Ours),
         }
     }
 }

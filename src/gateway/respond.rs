@@ -10,6 +10,8 @@ use http::{HeaderValue, Response, StatusCode};
 use super::audience::Audience;
 use super::pages;
 use super::refusal::{Kind, Refusal};
+use super::sign_in::SignIn;
+use crate::login::{self, Failure};
 use crate::wire::Body;
 
 /// What the answer to a refusal needs besides the refusal.
@@ -19,6 +21,8 @@ pub struct Setting<'a> {
     pub request_id: &'a str,
     /// `resource_metadata` of the challenge (RFC 9728 section 5.1), where the route takes bearer tokens.
     pub challenge: Option<Challenge>,
+    /// Where a person can sign in, on a route that takes sessions.
+    pub login_url: Option<String>,
 }
 
 /// What a challenge says of the resource.
@@ -31,10 +35,11 @@ pub struct Challenge {
 /// The answer to a refusal.
 pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
     let (status, title, text) = describe(&refusal.kind);
-    let mut response = match setting.audience {
-        Audience::Grpc => grpc(status, title),
-        Audience::Browser => page(status, title, text, setting.request_id),
-        Audience::Api => problem(status, title, setting.request_id),
+    let mut response = match (setting.audience, &refusal.kind) {
+        (Audience::Grpc, _) => grpc(status, title),
+        (Audience::Browser, Kind::SignIn(sign_in)) => sign_in_page(sign_in, status, title, setting),
+        (Audience::Browser, _) => page(status, title, text, setting.request_id),
+        (Audience::Api, kind) => problem(status, title, setting.request_id, login_url(kind, setting)),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -53,6 +58,11 @@ pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
         Kind::NoMethod { allow } => {
             let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
             insert(headers, ALLOW, &allow.join(", "));
+        }
+        Kind::SignIn(sign_in) => {
+            if let Failure::Outage { retry_after } = sign_in.failure {
+                insert(headers, RETRY_AFTER, &whole_seconds(retry_after).to_string());
+            }
         }
         Kind::Unavailable { retry_after } | Kind::TooMany { retry_after } => {
             insert(headers, RETRY_AFTER, &whole_seconds(*retry_after).to_string());
@@ -90,6 +100,10 @@ fn describe(kind: &Kind) -> (StatusCode, &'static str, &'static str) {
             (StatusCode::FORBIDDEN, "Forbidden", "You are not allowed to see this.")
         }
         Kind::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many requests", "Please try again in a moment."),
+        Kind::SignIn(sign_in) => match sign_in.failure {
+            Failure::Outage { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", sign_in.text),
+            _ => (StatusCode::BAD_REQUEST, "That did not work", sign_in.text),
+        },
         Kind::Unavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "Please try again in a moment.")
         }
@@ -139,6 +153,7 @@ fn challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
         | Kind::NoMethod { .. }
         | Kind::Forbidden
         | Kind::TooMany { .. }
+        | Kind::SignIn(_)
         | Kind::Unavailable { .. }
         | Kind::UpstreamDown
         | Kind::UpstreamSlow
@@ -158,11 +173,24 @@ fn quoted(text: &str) -> String {
         .collect()
 }
 
-fn problem(status: StatusCode, title: &str, request_id: &str) -> Response<Body> {
-    let body = serde_json::json!({
+/// Told where it would help: a person could sign in, or sign in better.
+fn login_url<'s>(kind: &Kind, setting: &'s Setting<'_>) -> Option<&'s str> {
+    setting.login_url.as_deref().filter(|_| matches!(kind, Kind::NoCredential | Kind::StepUp { .. }))
+}
+
+fn problem(status: StatusCode, title: &str, request_id: &str, login_url: Option<&str>) -> Response<Body> {
+    let mut body = serde_json::json!({
         "type": "about:blank", "title": title, "status": status.as_u16(), "request_id": request_id
     });
+    if let Some(login_url) = login_url {
+        body["login_url"] = login_url.into();
+    }
     answer(status, "application/problem+json", body.to_string())
+}
+
+/// The site's own page, with a way to go on.
+fn sign_in_page(sign_in: &SignIn, status: StatusCode, title: &str, setting: &Setting<'_>) -> Response<Body> {
+    login::pages::failed(&sign_in.brand, status, title, sign_in.text, &sign_in.start_again, setting.request_id)
 }
 
 fn page(status: StatusCode, title: &str, text: &str, request_id: &str) -> Response<Body> {
@@ -205,9 +233,12 @@ mod tests {
     use super::*;
     use crate::reason::Reason;
 
+    const LOGIN_URL: &str = "https://a/oauth2/start";
+
     fn refused(kind: Kind, audience: Audience) -> Response<Body> {
         let challenge = Challenge { realm: "api".into(), metadata: Some("https://a/.well-known/x".into()) };
-        let setting = Setting { audience, request_id: "id", challenge: Some(challenge) };
+        let setting =
+            Setting { audience, request_id: "id", challenge: Some(challenge), login_url: Some(LOGIN_URL.to_owned()) };
         refuse(&Refusal::new(Reason::Internal, kind), &setting)
     }
 
@@ -227,6 +258,21 @@ mod tests {
         assert_eq!(scope.status(), 403);
         assert!(challenge_of(&scope).contains("error=\"insufficient_scope\", scope=\"a b\""));
         assert_eq!(challenge_of(&refused(Kind::Forbidden, Audience::Api)), "");
+    }
+
+    #[tokio::test]
+    async fn a_program_learns_where_its_user_could_sign_in() {
+        for (kind, wanted) in [
+            (Kind::NoCredential, Some(LOGIN_URL)),
+            (Kind::StepUp { acr_values: None, max_age: Some(60) }, Some(LOGIN_URL)),
+            (Kind::BadCredential, None),
+            (Kind::Forbidden, None),
+            (Kind::Unavailable { retry_after: Duration::ZERO }, None),
+        ] {
+            let body = crate::wire::body::capped(refused(kind.clone(), Audience::Api).into_body(), 4096).await.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body.get("login_url").and_then(|url| url.as_str()), wanted, "{kind:?}");
+        }
     }
 
     #[test]

@@ -2,12 +2,19 @@
 //! [`IssuerSettings`], already parsed. Goes out: an [`Issuer`] that keeps its keys fresh on Control and answers workers
 //! without waiting, except for a `kid` it has never seen.
 
+pub mod authorize;
 pub mod breaker;
 pub mod client_auth;
 pub mod discovery;
 pub mod fetch;
+pub mod id_token;
 pub mod introspect;
 pub mod keys;
+pub mod logout_token;
+pub mod registration;
+pub mod revoke;
+pub mod token;
+pub mod userinfo;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +29,8 @@ pub use client_auth::{ClientAuth, ClientIdentity};
 pub use discovery::{Endpoints, Metadata};
 pub use fetch::{Fetch, FetchError, FetchTls, Reply};
 pub use keys::{Keys, KeysUnavailable};
+pub use registration::{Par, Registration, RegistrationSettings};
+pub use token::{Grant, TokenError, TokenSet};
 
 use crate::clock::Clock;
 use crate::control::Control;

@@ -172,7 +172,10 @@ fn skew_millis(skew: Duration) -> u64 {
 }
 
 /// A claim that must be a string where it is present.
-fn text<'a>(claims: &'a Claims, name: &str) -> Result<Option<&'a str>, Reason> {
+///
+/// # Errors
+/// [`Reason::TokenClaims`] when it is anything else.
+pub fn text<'a>(claims: &'a Claims, name: &str) -> Result<Option<&'a str>, Reason> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -181,7 +184,10 @@ fn text<'a>(claims: &'a Claims, name: &str) -> Result<Option<&'a str>, Reason> {
 }
 
 /// A NumericDate: a JSON number of seconds, fractions allowed (RFC 7519 section 2), between 1970 and the year 9999.
-fn date(claims: &Claims, name: &str) -> Result<Option<Time>, Reason> {
+///
+/// # Errors
+/// [`Reason::TokenClaims`] when it is anything else.
+pub fn date(claims: &Claims, name: &str) -> Result<Option<Time>, Reason> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(Reason::TokenClaims) };
     if let Some(seconds) = number.as_u64().filter(|seconds| *seconds <= LAST_SECOND) {

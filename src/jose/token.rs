@@ -104,7 +104,7 @@ fn holds_a_token(members: &Map<String, Value>) -> Result<bool, TokenError> {
 
 /// A media type as `typ` and `cty` write it: `application/` may be left out where no other `/` follows (RFC 7515
 /// section 4.1.9), and case does not matter (RFC 2045 section 5.1).
-pub(super) fn without_application(media_type: &str) -> &str {
+pub fn without_application(media_type: &str) -> &str {
     const PREFIX: &str = "application/";
     match media_type.get(..PREFIX.len()) {
         Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => media_type.get(PREFIX.len()..).unwrap_or_default(),

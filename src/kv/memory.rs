@@ -107,6 +107,19 @@ impl MemoryKv {
         self.records.get(key)?.value(self.clock.tick())
     }
 
+    pub(super) fn renew(&self, key: &Key, lifetime: Duration) -> Option<Bytes> {
+        let now = self.clock.tick();
+        let mut found = None;
+        self.records.entry_by_ref(key).and_compute_with(|entry| {
+            found = entry.and_then(|entry| entry.into_value().value(now));
+            match &found {
+                Some(value) if !lifetime.is_zero() => Op::Put(self.record(value.clone(), lifetime)),
+                _ => Op::Nop,
+            }
+        });
+        found
+    }
+
     pub(super) fn put(&self, key: &Key, value: Bytes, lifetime: Duration) {
         if lifetime.is_zero() {
             self.records.invalidate(key);
@@ -326,6 +339,20 @@ mod tests {
 
     fn key(number: u32) -> Key {
         Key::new("test", &[&number.to_be_bytes()])
+    }
+
+    #[test]
+    fn a_record_that_is_renewed_lives_on_and_one_that_is_over_does_not_come_back() {
+        let hands = ManualClock::at(Time::from_seconds(0));
+        let store = MemoryKv::new(MemoryKvLimits::default(), hands.clock());
+        store.put(&key(1), Bytes::from_static(b"a"), MINUTE);
+        for _ in 0..3 {
+            hands.advance(MINUTE / 2);
+            assert_eq!(store.renew(&key(1), MINUTE).unwrap(), "a");
+        }
+        hands.advance(MINUTE);
+        assert!(store.renew(&key(1), MINUTE).is_none());
+        assert!(store.get(&key(1)).is_none());
     }
 
     #[test]

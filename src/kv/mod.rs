@@ -201,6 +201,14 @@ impl Kv {
         on!(self, store => store.get(key))
     }
 
+    /// The record, which from now on is kept for so long again.
+    ///
+    /// # Errors
+    /// [`KvError`]
+    pub async fn renew(&self, key: &Key, lifetime: Duration) -> Result<Option<Bytes>, KvError> {
+        on!(self, store => store.renew(key, lifetime))
+    }
+
     /// Keeps the record for so long, instead of what is there. A lifetime of zero keeps nothing.
     ///
     /// # Errors

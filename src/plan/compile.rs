@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::login;
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
 use super::running::{
@@ -12,10 +13,10 @@ use super::running::{
 };
 use super::settings::{
     AccessSettings, BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings,
-    RouteSettings, RulesSettings, ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
+    RouteSettings, RulesSettings, ServerAddress, ServerScheme, SiteSettings, TlsFiles, UpstreamSettings,
 };
 use super::trust;
-use crate::authn::{BearerWay, Memories, TokenMemory, Trusted, Ways};
+use crate::authn::{BearerWay, Memories, SessionWay, TokenMemory, Trusted, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
@@ -24,11 +25,13 @@ use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
 use crate::jose::{self, AlgorithmSet};
 use crate::kv::Kv;
+use crate::login::Site;
 use crate::outbound::{self, Dress, DressError, DressSettings};
 use crate::policy::{self, Program, ProgramError, Requirement, RequirementSettings, StepUp};
 use crate::telemetry::Metrics;
 use crate::upstream::{self, SetUpError, Upstream};
 use crate::wire::arrival::Limits;
+use crate::wire::cookies::OwnCookieNames;
 use crate::wire::forwarded::TrustedProxies;
 use crate::wire::owned::OwnedNames;
 
@@ -54,6 +57,10 @@ pub enum CompileError {
     Claims { index: usize, way: &'static str, error: policy::ClaimRuleError },
     #[error("routes[{index}].forward: {error}")]
     Dress { index: usize, error: DressError },
+    #[error("clients.{name} names what does not exist")]
+    Client { name: Arc<str> },
+    #[error("sites.{name} names what does not exist, or there are no keys for it")]
+    Site { name: Arc<str> },
     #[error("routes[{index}] names what does not exist")]
     Dangling { index: usize },
 }
@@ -66,20 +73,25 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let fetch = Fetch::new(wiring.clock.clone());
     let issuers =
         checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
-    let trusted = trust::trusted(checked, &issuers, wiring);
-    let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
-    let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let redis = checked.sessions.redis.clone();
     let redis = redis.and_then(|settings| Kv::redis(settings, wiring.clock.clone(), wiring.control.clone()));
+    let trusted = trust::trusted(checked, &issuers, redis.as_ref(), wiring);
+    let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
+    let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
+    let registrations = login::registrations(checked, &issuers)?;
+    let sites = login::sites(checked, &registrations, redis.as_ref(), wiring)?;
     let limits = &checked.server.limits;
     let mut router = Router::default();
+    for (number, site) in sites.iter().enumerate() {
+        login::doors(&mut router, number, site);
+    }
     let mut routes = Vec::with_capacity(checked.routes.len());
     for written in &checked.routes {
         let target = Target::Route(routes.len());
         for host in hosts(written) {
             router.insert(&host, &segments(written), methods(written), target);
         }
-        routes.push(route(written, &trusted, &upstreams, limits.token_bytes, wiring)?);
+        routes.push(route(written, &trusted, &upstreams, (&checked.sites, &sites), limits.token_bytes, wiring)?);
     }
     let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
     let resources = resources(checked, &mut router);
@@ -91,6 +103,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         memories: Memories::new(Arc::clone(&wiring.memory), introspections.clone()),
         introspections,
         upstreams,
+        own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),
+        sites,
         redis,
         owned: Arc::new(owned),
         trusted_proxies: TrustedProxies::new(checked.server.trusted_proxies.clone()),
@@ -261,6 +275,7 @@ fn route(
     written: &RouteSettings,
     issuers: &[Trusted],
     upstreams: &[Arc<Upstream>],
+    sites: (&[SiteSettings], &[Arc<Site>]),
     token_bytes: usize,
     wiring: &Wiring,
 ) -> Result<Route, CompileError> {
@@ -279,7 +294,13 @@ fn route(
                 access.bearer.as_ref().map(|bearer| rules("bearer", &bearer.rules)).transpose()?,
                 access.session.as_ref().map(|session| rules("session", &session.rules)).transpose()?,
             );
-            (Ways { bearer: bearer.transpose()? }, requirement)
+            let session = access.session.as_ref().map(|session| {
+                let (settings, sites) = sites;
+                let written = settings.get(session.site).ok_or_else(dangling)?;
+                let site = sites.get(session.site).ok_or_else(dangling)?;
+                Ok(SessionWay::new(Arc::clone(site.sessions()), login::cross_site(written)))
+            });
+            (Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement)
         }
     };
     let forward = &written.forward;
@@ -297,6 +318,7 @@ fn route(
         name: Arc::clone(&written.name),
         matches: words(written).into(),
         ways,
+        site: written.access.session().map(|session| session.site),
         requirement,
         dress,
         upstream: upstreams.get(written.upstream).cloned().ok_or_else(dangling)?,

@@ -12,6 +12,7 @@ mod files;
 mod findings;
 mod introspection;
 mod issuers;
+mod login;
 mod overlap;
 pub mod patterns;
 mod redis;

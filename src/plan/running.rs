@@ -10,12 +10,14 @@ use super::router::Router;
 use crate::authn::{Introspection, Memories, Ways};
 use crate::idp::Issuer;
 use crate::kv::Kv;
+use crate::login::{Door, Site};
 use crate::outbound::Dress;
 use crate::policy::Requirement;
 use crate::seal::Secret;
 use crate::telemetry::RouteMeters;
 use crate::upstream::Upstream;
 use crate::wire::arrival::Limits;
+use crate::wire::cookies::OwnCookieNames;
 use crate::wire::forwarded::TrustedProxies;
 use crate::wire::owned::OwnedNames;
 
@@ -32,6 +34,10 @@ pub struct Plan {
     /// Everything that remembers tokens, for who has to make it forget.
     pub memories: Memories,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// By number.
+    pub sites: Vec<Arc<Site>>,
+    /// Cookies of ours: no upstream sees or sets one.
+    pub own_cookies: OwnCookieNames,
     /// What replicas share: `sessions.redis`.
     pub redis: Option<Kv>,
     pub owned: Arc<OwnedNames>,
@@ -47,6 +53,8 @@ pub enum Target {
     Route(usize),
     /// `/.well-known/oauth-protected-resource` of a host.
     Resource(usize),
+    /// An address of a site that is ours.
+    Login(usize, Door),
 }
 
 /// One route: what it demands, and how a request is dressed and sent.
@@ -56,6 +64,8 @@ pub struct Route {
     /// Methods, host and path in words.
     pub matches: Box<str>,
     pub ways: Ways,
+    /// The site whose sessions it takes; a number in [`Plan::sites`].
+    pub site: Option<usize>,
     pub requirement: Requirement,
     pub dress: Dress,
     pub upstream: Arc<Upstream>,

@@ -16,10 +16,11 @@ use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
-use crate::config::site::{Authorize, BackChannelLogout, LongLived, Pages, ResponseMode, SameSite};
+use crate::config::site::{Authorize, BackChannelLogout, LongLived, ResponseMode, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
 use crate::kv::RedisSettings;
+use crate::login::{Allowed, Brand, Landing};
 use crate::seal::{MasterKeys, Secret};
 
 /// A configuration without mistakes.
@@ -166,6 +167,8 @@ pub struct IntrospectionSettings {
     pub max_entries: usize,
     pub max_bytes: usize,
     pub obey_no_store: bool,
+    /// `cache.shared: redis`; there is a Redis then, and keys.
+    pub shared: bool,
     pub missing_audience: MissingAudience,
     pub signed: bool,
     pub stale_if_error: Duration,
@@ -234,14 +237,14 @@ pub struct SiteSettings {
     pub cookie: CookieSettings,
     pub idle_timeout: Duration,
     pub absolute_timeout: Duration,
-    pub after_sign_out: Option<String>,
-    pub allowed_redirects: Vec<String>,
+    pub after_sign_out: Option<Landing>,
+    pub allowed_redirects: Vec<Allowed>,
     /// Unsafe methods and upgrades that another site caused are refused, but for these paths.
     pub refuses_cross_site: bool,
     pub cross_site_paths: Vec<PathPattern>,
     pub back_channel_logout: BackChannelLogout,
     pub long_lived: LongLived,
-    pub pages: Pages,
+    pub brand: Arc<Brand>,
 }
 
 /// The session cookie of a site; what a browser would not keep to has been refused.
@@ -265,6 +268,8 @@ pub struct SessionsSettings {
 pub enum SessionStore {
     Cookie,
     Memory,
+    /// `sessions.redis` is there.
+    Redis,
 }
 
 /// TLS as a client. The files have been seen to hold what they should.

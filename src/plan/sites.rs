@@ -8,7 +8,7 @@ use url::Url;
 use super::findings::Findings;
 use super::patterns::PathPattern;
 use super::settings::{ClientSettings, CookieSettings, SessionsSettings, SiteSettings};
-use super::{issuers, server};
+use super::{issuers, login, server};
 use crate::config::ValuePath;
 use crate::config::client::GrantType;
 use crate::config::session::Store;
@@ -70,7 +70,13 @@ fn one(
     if written.preserve_post.0 > 0 {
         findings.error(&at.key("preserve_post"), NOT_SUPPORTED_YET);
     }
+    login::authorize(findings, &at.key("authorize"), &written.authorize);
+    let brand = login::brand(findings, &at.key("pages"), name, &written.pages);
+    let landings = url.as_ref().and_then(|url| {
+        login::landings(findings, at, url, (&written.allowed_redirects, written.after_sign_out.as_deref()))
+    });
     back_channel(findings, &at.key("back_channel_logout"), written.back_channel_logout);
+    let (allowed_redirects, after_sign_out) = landings?;
     Some(SiteSettings {
         name: Arc::from(name),
         url: url?,
@@ -81,13 +87,13 @@ fn one(
         cookie: cookie?,
         idle_timeout: written.idle_timeout.0,
         absolute_timeout: written.absolute_timeout.0,
-        after_sign_out: written.after_sign_out.clone(),
-        allowed_redirects: written.allowed_redirects.clone(),
+        after_sign_out,
+        allowed_redirects,
         refuses_cross_site: written.cross_site.unsafe_requests == UnsafeRequests::Refuse,
         cross_site_paths: allow?,
         back_channel_logout: written.back_channel_logout,
         long_lived: written.long_lived,
-        pages: written.pages.clone(),
+        brand: Arc::new(brand?),
     })
 }
 
@@ -262,7 +268,11 @@ pub(super) fn sessions(findings: &mut Findings<'_>) -> SessionsSettings {
     let store = match written.store {
         Store::Cookie => super::settings::SessionStore::Cookie,
         Store::Memory => super::settings::SessionStore::Memory,
+        Store::Redis => super::settings::SessionStore::Redis,
     };
+    if written.store == Store::Redis && written.redis.is_none() {
+        findings.missing(&at, "redis", "where Redis is: `redis: { urls: [rediss://redis:6379] }`");
+    }
     let redis = super::redis::redis(findings, &at.key("redis"), written.redis.as_ref());
     SessionsSettings { store, keys: MasterKeys::new(keys), redis }
 }

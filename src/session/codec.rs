@@ -35,7 +35,9 @@ pub fn encode_session(session: &Session) -> Vec<u8> {
     out.number(session.seen_at.millis());
     out.number(u64::from(session.generation));
     out.optional(tokens.access.as_ref().map(exposed));
-    out.number(tokens.access_expires_at.map_or(0, |at| at.millis().saturating_add(1)));
+    for at in [tokens.access_expires_at, tokens.renew_at] {
+        out.number(at.map_or(0, |at| at.millis().saturating_add(1)));
+    }
     out.optional(tokens.refresh.as_ref().map(exposed));
     out.optional(tokens.id.as_ref().map(exposed));
     out.optional(tokens.scope.as_deref().map(str::as_bytes));
@@ -61,19 +63,20 @@ pub fn decode_session(bytes: &[u8]) -> Option<Session> {
     let generation = u32::try_from(from.number()?).ok()?;
     let access = from.optional_secret()?;
     let access_expires_at = from.number()?.checked_sub(1).map(Time::from_millis);
+    let renew_at = from.number()?.checked_sub(1).map(Time::from_millis);
     let (refresh, id_token, scope) = (from.optional_secret()?, from.optional_secret()?, from.optional_text()?);
     let claims = match from.byte()? {
         CLAIMS_OF_ID_TOKEN => id_token.as_ref().and_then(claims_of)?,
         CLAIMS_WRITTEN => json::object(from.bytes()?).ok()?,
         _ => return None,
     };
-    let tokens = Tokens { access, access_expires_at, refresh, id: id_token, scope };
+    let tokens = Tokens { access, access_expires_at, renew_at, refresh, id: id_token, scope };
     let session = Session { id, site, client, issuer, subject, sid, signed_in_at, seen_at, generation, tokens, claims };
     from.is_empty().then_some(session)
 }
 
 /// The payload of an ID token that was verified when it came.
-fn claims_of(id_token: &Secret) -> Option<Claims> {
+pub(super) fn claims_of(id_token: &Secret) -> Option<Claims> {
     let payload = id_token.expose().split('.').nth(1)?;
     json::object(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }

@@ -5,16 +5,28 @@
 //! anywhere else it is none.
 
 pub mod codec;
+mod cookie;
+pub mod index;
+mod refresh;
+mod sessions;
+pub mod store;
 pub mod transaction;
+
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-pub use transaction::{Asked, State, Transaction};
+pub use index::Ended;
+pub use refresh::{Renewal, RenewalTally};
+pub use sessions::{FindError, Found, Sessions, SessionsSettings};
+pub use store::{Kept, SessionStore, StoreError};
+pub use transaction::{Asked, State, Transaction, TransactionError, Transactions};
 
 use crate::caller::Claims;
 use crate::clock::Time;
+use crate::idp::TokenSet;
 use crate::seal::{Secret, random};
 
 /// What a session is known by: 256 random bits, new at each sign-in (OWASP: no fixation). Never printed; names under
@@ -88,6 +100,8 @@ pub struct Tokens {
     pub access: Option<Secret>,
     /// From `expires_in`; `None` when the issuer did not say, and then it is not renewed for age.
     pub access_expires_at: Option<Time>,
+    /// From then on the tokens are renewed.
+    pub renew_at: Option<Time>,
     pub refresh: Option<Secret>,
     /// The ID token as it came: the `id_token_hint` of a sign-out.
     pub id: Option<Secret>,
@@ -95,9 +109,67 @@ pub struct Tokens {
     pub scope: Option<Box<str>>,
 }
 
+/// Tokens are renewed when a quarter of their life is left, and not earlier than this before its end.
+const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
+
+impl Tokens {
+    /// What the issuer handed out just now. What it does not say after a refresh stays as it was `before` (RFC 6749
+    /// section 6, OIDC Core section 12.2).
+    pub fn received(set: &TokenSet, now: Time, before: Option<&Self>) -> Self {
+        let life = set.expires_in.filter(|life| !life.is_zero());
+        let margin = life.map(|life| (life / 4).min(RENEWAL_MARGIN));
+        let before = before.cloned().unwrap_or_default();
+        Self {
+            access: Some(set.access_token.clone()),
+            access_expires_at: life.map(|life| now.plus(life)),
+            renew_at: life.zip(margin).map(|(life, margin)| now.plus(life - margin)),
+            refresh: set.refresh_token.clone().or(before.refresh),
+            id: set.id_token.clone().or(before.id),
+            scope: set.scope.clone().or(before.scope),
+        }
+    }
+
+    fn id_is_new(&self, before: &Self) -> bool {
+        match (&self.id, &before.id) {
+            (Some(id), Some(before)) => !id.equals(before.expose().as_bytes()),
+            (id, _) => id.is_some(),
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
+    use http::header::{COOKIE, HeaderMap, HeaderValue};
+
     use super::*;
+    use crate::wire::cookies::{CookieChanges, OwnCookieNames, OwnCookies};
+
+    /// A browser's jar, as far as this needs one.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Jar(pub(crate) Vec<(String, String)>);
+
+    impl Jar {
+        pub(crate) const NAME: &'static str = "__Host-postern-shop";
+
+        pub(crate) fn take(&mut self, changes: &CookieChanges) {
+            for field in changes.iter() {
+                let text = field.to_str().unwrap();
+                let (pair, rest) = text.split_once(';').unwrap();
+                let (name, value) = pair.split_once('=').unwrap();
+                self.0.retain(|(known, _)| known != name);
+                if !rest.contains("Max-Age=0;") {
+                    self.0.push((name.to_owned(), value.to_owned()));
+                }
+            }
+        }
+
+        pub(crate) fn cookies(&self) -> OwnCookies {
+            let field = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, HeaderValue::try_from(field).unwrap());
+            OwnCookies::take(&mut headers, &OwnCookieNames::new([Self::NAME]))
+        }
+    }
 
     pub(crate) fn session() -> Session {
         let payload = serde_json::json!({
@@ -124,6 +196,7 @@ pub(crate) mod testing {
             tokens: Tokens {
                 access: Some(Secret::new("access".to_owned())),
                 access_expires_at: Some(Time::from_seconds(1_900_000_300)),
+                renew_at: Some(Time::from_seconds(1_900_000_240)),
                 refresh: Some(Secret::new("refresh".to_owned())),
                 id: Some(Secret::new(id)),
                 scope: Some("openid profile".into()),

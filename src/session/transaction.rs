@@ -210,14 +210,12 @@ impl Transactions {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{COOKIE, HeaderMap, HeaderValue};
-
+    use super::super::testing::Jar;
     use super::*;
     use crate::seal::MasterKey;
-    use crate::wire::cookies::{OwnCookieNames, SameSite};
+    use crate::wire::cookies::SameSite;
 
     const NOW: Time = Time::from_seconds(1_900_000_000);
-    const COOKIE_NAME: &str = "__Host-postern-shop";
 
     fn keys() -> MasterKeys {
         MasterKeys::new([MasterKey::from_bytes([7; 32])]).unwrap()
@@ -225,36 +223,11 @@ mod tests {
 
     fn transactions(site: &str) -> Transactions {
         let scope = CookieScope { same_site: SameSite::Lax, secure: true, domain: None };
-        Transactions::new(site, COOKIE_NAME, scope, &keys())
+        Transactions::new(site, Jar::NAME, scope, &keys())
     }
 
     fn attempt(now: Time) -> Transaction {
         Transaction::new("shop", "shop-web", "/orders?page=2", Asked::default(), now)
-    }
-
-    /// A browser's jar, as far as this needs one.
-    #[derive(Default)]
-    struct Jar(Vec<(String, String)>);
-
-    impl Jar {
-        fn take(&mut self, changes: &CookieChanges) {
-            for field in changes.iter() {
-                let text = field.to_str().unwrap();
-                let (pair, rest) = text.split_once(';').unwrap();
-                let (name, value) = pair.split_once('=').unwrap();
-                self.0.retain(|(known, _)| known != name);
-                if !rest.contains("Max-Age=0;") {
-                    self.0.push((name.to_owned(), value.to_owned()));
-                }
-            }
-        }
-
-        fn cookies(&self) -> OwnCookies {
-            let field = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-            let mut headers = HeaderMap::new();
-            headers.insert(COOKIE, HeaderValue::try_from(field).unwrap());
-            OwnCookies::take(&mut headers, &OwnCookieNames::new([COOKIE_NAME]))
-        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod actions;
 mod answers;
+mod browser;
 mod contracts;
 mod demo;
 mod docs;
@@ -22,9 +23,12 @@ mod harness;
 mod headers;
 mod http2;
 mod inside;
+mod interop;
 mod introspection;
 mod layers;
+mod online;
 mod paths;
+mod sessions;
 mod sidecar;
 mod stores;
 mod streaming;

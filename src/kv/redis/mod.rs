@@ -102,6 +102,13 @@ impl RedisKv {
         self.read(command("GET", self.named(key))).await
     }
 
+    pub(super) async fn renew(&self, key: &Key, lifetime: Duration) -> Result<Option<Bytes>, KvError> {
+        let Some(millis) = millis(lifetime) else { return self.get(key).await };
+        let mut get = command("GETEX", self.named(key));
+        get.arg("PX").arg(millis);
+        self.read(get).await
+    }
+
     pub(super) async fn put(&self, key: &Key, value: Bytes, lifetime: Duration) -> Result<(), KvError> {
         let Some(millis) = millis(lifetime) else { return self.delete(key).await.map(drop) };
         let mut set = command("SET", self.named(key));

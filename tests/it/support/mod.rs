@@ -1,10 +1,12 @@
 //! What the black-box tests stand on: the program as a process, an upstream that records every byte, a raw client,
 //! keys and tokens, and a scripted identity provider.
 
+pub mod browser;
 pub mod corpus;
 pub mod gateway;
 pub mod h2;
 pub mod keys;
+pub mod oidc_provider;
 pub mod provider;
 pub mod raw;
 pub mod redis;

@@ -1,0 +1,87 @@
+//! Where the walk meets the sign-in: a request at one of a site's doors, and a browser that has to sign in first. Comes in:
+//! what the room answers. Goes out: the same as an answer of the walk, its cookies handed to the exchange, which puts them
+//! on whatever goes out.
+
+use std::sync::Arc;
+
+use http::Response;
+
+use super::answer::Content;
+use super::exchange::Exchange;
+use super::refusal::{Kind, Refusal};
+use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Site, Visit};
+use crate::wire::Arrival;
+use crate::wire::cookies::OwnCookies;
+
+/// A sign-in or sign-out that came to nothing, for the page that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    pub failure: Failure,
+    /// What the person is told.
+    pub text: &'static str,
+    /// The link by which to begin anew.
+    pub start_again: String,
+    pub brand: Arc<Brand>,
+}
+
+/// Serves a request at a door.
+///
+/// # Errors
+/// [`Refusal`] when it came to nothing; the exchange has its cookies in any case.
+pub async fn enter(
+    site: &Site,
+    door: Door,
+    exchange: &mut Exchange,
+    arrival: Arrival,
+    cookies: &OwnCookies,
+) -> Result<Response<Content>, Refusal> {
+    let entered = site.enter(door, exchange.facts(), arrival, cookies).await;
+    given(site, exchange, entered)
+}
+
+/// Sends a browser to sign in, and afterwards back to what it asked for.
+///
+/// # Errors
+/// [`Refusal`] when the provider is out of reach.
+pub async fn begin(
+    site: &Site,
+    exchange: &mut Exchange,
+    arrival: &mut Arrival,
+    cookies: &OwnCookies,
+    ask: &Ask,
+) -> Result<Response<Content>, Refusal> {
+    let mut along = Along::default();
+    // Field by field: a body can't be shared, so neither can what holds one.
+    let Arrival { method, path, headers, .. } = arrival;
+    let landing = Landing::at(path);
+    let query = path.query().unwrap_or_default();
+    let visit = Visit { facts: exchange.facts(), method, headers, query, cookies };
+    let answer = site.begin(&visit, &landing, ask, &mut along.cookies).await;
+    along.return_to = Some(landing.as_str().into());
+    given(site, exchange, Entered { answer, along })
+}
+
+fn given(site: &Site, exchange: &mut Exchange, entered: Entered) -> Result<Response<Content>, Refusal> {
+    let Entered { answer, along } = entered;
+    exchange.carry(along.cookies);
+    answer
+        .map(|response| response.map(Content::Ours))
+        .map_err(|error| refused(site, &error, along.return_to.as_deref()))
+}
+
+fn refused(site: &Site, error: &LoginError, return_to: Option<&str>) -> Refusal {
+    let reason = error.reason();
+    tracing::warn!(site = &*site.settings().name, reason = reason.code(), %error, "a sign-in or sign-out came to nothing");
+    let failure = error.failure();
+    let kind = match failure {
+        Failure::NoSession => Kind::NoCredential,
+        Failure::TooLarge => Kind::Ours,
+        Failure::Attempt | Failure::Told | Failure::Outage { .. } => Kind::SignIn(Box::new(SignIn {
+            failure,
+            text: error.text(),
+            start_again: site.start_again(return_to),
+            brand: Arc::clone(&site.settings().brand),
+        })),
+    };
+    Refusal::new(reason, kind)
+}

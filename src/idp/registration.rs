@@ -1,0 +1,101 @@
+//! What Postern is to an issuer: a client with an identifier, a way to prove itself, and what it asks for at a sign-in.
+//! Comes in: settings, already parsed. Goes out: the requests of a client, each by one call: see `token`, `authorize`,
+//! `userinfo`, `revoke`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use url::Url;
+
+use super::client_auth::ClientIdentity;
+use super::fetch::FetchError;
+use super::{Issuer, Question, Reply};
+use crate::wire::form::Form;
+
+/// How long an endpoint may take for one request of ours.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// When authorization requests are pushed (RFC 9126).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Par {
+    /// When the issuer has an endpoint for it.
+    #[default]
+    Auto,
+    Required,
+    Off,
+}
+
+/// One registration as it was configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegistrationSettings {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    pub identity: ClientIdentity,
+    /// What a sign-in asks for, space-separated. Has `openid`.
+    pub scope: Box<str>,
+    /// Codes are bound to who asked for them (RFC 7636).
+    pub pkce: bool,
+    pub par: Par,
+}
+
+/// A registration with its issuer. Shared by all workers.
+#[derive(Debug)]
+pub struct Registration {
+    settings: RegistrationSettings,
+    issuer: Arc<Issuer>,
+}
+
+/// Why an issuer's endpoint gave no answer that says anything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Neither the configuration nor the metadata names it; or there is no metadata yet.
+    #[error("the issuer has no {0} endpoint that is known yet")]
+    NoEndpoint(&'static str),
+    #[error("{0}")]
+    Failed(Box<str>),
+}
+
+impl From<FetchError> for Unanswered {
+    fn from(error: FetchError) -> Self {
+        Self::Failed(error.to_string().into())
+    }
+}
+
+impl Registration {
+    pub fn new(settings: RegistrationSettings, issuer: Arc<Issuer>) -> Arc<Self> {
+        Arc::new(Self { settings, issuer })
+    }
+
+    /// Its name in the configuration.
+    pub const fn name(&self) -> &Arc<str> {
+        &self.settings.name
+    }
+
+    pub const fn client_id(&self) -> &str {
+        &self.settings.identity.client_id
+    }
+
+    pub const fn settings(&self) -> &RegistrationSettings {
+        &self.settings
+    }
+
+    pub const fn issuer(&self) -> &Arc<Issuer> {
+        &self.issuer
+    }
+
+    /// Posts a form as this client. Runs on Control and goes on there when the caller leaves: what was begun with a code
+    /// or a refresh token is not to be cut off half-way.
+    pub(super) async fn ask(&self, url: Url, mut form: Form) -> Result<Reply, Unanswered> {
+        let mut headers = HeaderMap::new();
+        self.settings.identity.apply(&mut form, &mut headers);
+        let issuer = Arc::clone(&self.issuer);
+        let asked = async move {
+            let question =
+                Question { url: &url, form: &form, headers: &headers, accept: "application/json", within: DEADLINE };
+            issuer.post(question).await
+        };
+        let ran = self.issuer.control().run(asked).await;
+        Ok(ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))??)
+    }
+}

@@ -1,0 +1,57 @@
+//! The provider tells of a logout (OpenID Connect Back-Channel Logout 1.0 section 2.5). Comes in: a logout token, posted by
+//! the provider's server. Goes out: every session that it names has ended; 200, or 400 and nothing has changed.
+
+use bytes::Bytes;
+use http::Response;
+
+use super::callback::taken;
+use super::{LoginError, Site, Visit};
+use crate::idp::logout_token::{self, LogoutToken, LogoutTokenError};
+use crate::kv::Key;
+use crate::wire::Body;
+
+/// The largest form with a logout token. Bytes.
+const FORM_LIMIT: usize = 32 * 1024;
+
+impl Site {
+    pub(super) async fn backchannel_logout(&self, visit: &Visit<'_>, body: Body) -> Result<Response<Body>, LoginError> {
+        if !self.settings.takes_logout_tokens {
+            return Err(LoginError::LogoutReplayed);
+        }
+        let form = taken(visit.headers, body, FORM_LIMIT).await?;
+        let text = form.get("logout_token").ok_or(LogoutTokenError::Malformed)?;
+        let (issuer, token) = self.checked(text, visit).await?;
+        let now = visit.facts.now;
+        let used = Key::new("used-logout-token", &[issuer.as_bytes(), token.id.as_bytes()]);
+        if !self.kv.put_if_absent(&used, Bytes::from_static(b"1"), token.remember_until.since(now)).await? {
+            return Err(LoginError::LogoutReplayed);
+        }
+        let ended = self.sessions.end_all(&issuer, token.subject.as_deref(), token.session.as_deref(), now).await;
+        if let Err(error) = ended {
+            // The provider may try again: its token is not used up by our outage.
+            let _ = self.kv.delete(&used).await;
+            return Err(error.into());
+        }
+        tracing::info!(site = &*self.settings.name, "the provider has ended sessions");
+        Ok(Response::new(Body::Empty))
+    }
+
+    /// The token, checked as for the registration that it is for, and its issuer.
+    async fn checked(&self, text: &str, visit: &Visit<'_>) -> Result<(Box<str>, LogoutToken), LoginError> {
+        let stated = logout_token::stated_issuer(text).ok_or(LogoutTokenError::Malformed)?;
+        let mut refused = LogoutTokenError::Issuer;
+        for registration in &self.settings.registrations {
+            let issuer = registration.issuer();
+            if *issuer.settings().issuer != *stated {
+                continue;
+            }
+            match issuer.check_logout_token(text, registration.client_id(), visit.facts.now).await {
+                Ok(token) => return Ok((stated.into(), token)),
+                // Another registration at the same issuer may be the one that is meant.
+                Err(LogoutTokenError::Audience) => refused = LogoutTokenError::Audience,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(refused.into())
+    }
+}

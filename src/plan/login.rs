@@ -1,0 +1,268 @@
+//! What a site says of signing in and out, checked and built: where people may land, how the pages look, who Postern is to
+//! the providers. Cookies and sessions are `sites`' business.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use url::Url;
+
+use super::compile::{CompileError, Wiring, client_identity};
+use super::findings::Findings;
+use super::patterns::{PathPattern, PathSegment};
+use super::router::{HostPattern, Methods, Router, Segment};
+use super::running::Target;
+use super::settings::{Checked, ClientSettings, CookieSettings, SessionStore, SiteSettings};
+use crate::authn::{AllowedPath, CrossSite};
+use crate::config::ValuePath;
+use crate::config::client::{Par, Pkce};
+use crate::config::site::{Authorize, BackChannelLogout, Pages, ResponseMode, SameSite};
+use crate::idp::authorize::Wishes;
+use crate::idp::{self, Issuer, Registration, RegistrationSettings};
+use crate::kv::{Kv, MemoryKv, MemoryKvLimits};
+use crate::login::{self, Allowed, Brand, DOORS, Flow, Landing, Landings, Mode, Site};
+use crate::session::index::Ended;
+
+use crate::session::store::Kept;
+use crate::session::{self, Sessions, SessionsSettings};
+use crate::wire::cookies::{self, CookieScope};
+
+/// A style sheet or a logo stands in every page: no larger than this. Bytes.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// `allowed_redirects`, and `after_sign_out`, which must be the site's own or one of those.
+pub(super) fn landings(
+    findings: &mut Findings<'_>,
+    at: &ValuePath,
+    site: &Url,
+    (allowed, after_sign_out): (&[String], Option<&str>),
+) -> Option<(Vec<Allowed>, Option<Landing>)> {
+    let mut good = Vec::new();
+    for (index, text) in allowed.iter().enumerate() {
+        match Allowed::parse(text) {
+            Ok(entry) => good.push(entry),
+            Err(error) => {
+                let hint = "`https://docs.example.com/**`, or one page of it";
+                findings.error_with(&at.key("allowed_redirects").index(index), error.to_string(), hint);
+            }
+        }
+    }
+    let all_good = good.len() == allowed.len();
+    let Some(text) = after_sign_out else { return all_good.then_some((good, None)) };
+    let landing = Landings::new(site.clone(), good.clone()).find(text);
+    if landing.is_none() && all_good {
+        let message = format!("`{text}` is neither a path of the site nor among `allowed_redirects`");
+        findings.error_with(&at.key("after_sign_out"), message, "`/bye`, or allow the address");
+    }
+    landing.filter(|_| all_good).map(|landing| (good, Some(landing)))
+}
+
+/// The looks of a site's pages. The files are read here: pages hold them, and load nothing.
+pub(super) fn brand(findings: &mut Findings<'_>, at: &ValuePath, site: &str, written: &Pages) -> Option<Brand> {
+    let css = match &written.css {
+        None => Some(None),
+        Some(path) => css(findings, &at.key("css"), path).map(Some),
+    };
+    let logo = match &written.logo {
+        None => Some(None),
+        Some(path) => logo(findings, &at.key("logo"), path).map(Some),
+    };
+    Some(Brand { name: written.name.as_deref().unwrap_or(site).into(), css: css?, logo: logo? })
+}
+
+fn css(findings: &mut Findings<'_>, at: &ValuePath, path: &Path) -> Option<Box<str>> {
+    let text = String::from_utf8(read(findings, at, path)?).ok();
+    // What would end the element that the sheet stands in. A sheet needs no such text.
+    let text = text.filter(|text| !text.contains("</"));
+    if text.is_none() {
+        findings.error(at, format!("{} is no style sheet that can stand in a page", path.display()));
+    }
+    text.map(Into::into)
+}
+
+fn logo(findings: &mut Findings<'_>, at: &ValuePath, path: &Path) -> Option<Box<str>> {
+    let media_type = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        _ => {
+            findings.error_with(at, format!("{} is no picture that is known here", path.display()), "an SVG or a PNG");
+            return None;
+        }
+    };
+    let bytes = read(findings, at, path)?;
+    Some(format!("data:{media_type};base64,{}", STANDARD.encode(bytes)).into())
+}
+
+fn read(findings: &mut Findings<'_>, at: &ValuePath, path: &Path) -> Option<Vec<u8>> {
+    let file = findings.file(path);
+    let size = std::fs::metadata(&file).map(|metadata| metadata.len());
+    match size.and_then(|size| if size <= LARGEST_FILE { std::fs::read(&file).map(Some) } else { Ok(None) }) {
+        Ok(Some(bytes)) => return Some(bytes),
+        Ok(None) => findings.error(at, format!("{} is larger than 64 KiB", file.display())),
+        Err(error) => findings.error(at, format!("cannot read {}: {error}", file.display())),
+    }
+    None
+}
+
+/// Parameters that are passed on: plain text, as they are.
+pub(super) fn authorize(findings: &mut Findings<'_>, at: &ValuePath, written: &Authorize) {
+    let texts = [("prompt", &written.prompt), ("acr_values", &written.acr_values), ("ui_locales", &written.ui_locales)];
+    for (key, text) in texts {
+        let Some(text) = text else { continue };
+        let words: Vec<&str> = text.split(' ').collect();
+        if words.iter().any(|word| word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic())) {
+            findings.error_with(
+                &at.key(key),
+                format!("`{text}` is no list of words"),
+                "words with a space between them",
+            );
+        }
+        // OpenID Connect Core section 3.1.2.1.
+        if key == "prompt" && words.contains(&"none") {
+            let message = "with `none` nobody could ever sign in: the provider may show nothing";
+            findings.error_with(&at.key(key), message, "leave it out");
+        }
+    }
+}
+
+/// Who Postern is to each issuer that it is registered with, in the order of `clients`.
+pub(super) fn registrations(
+    checked: &Checked,
+    issuers: &[Arc<Issuer>],
+) -> Result<Vec<Arc<Registration>>, CompileError> {
+    let one = |client: &ClientSettings| {
+        let dangling = || CompileError::Client { name: (*client.name).into() };
+        let issuer = issuers.get(client.issuer).cloned().ok_or_else(dangling)?;
+        let settings = RegistrationSettings {
+            name: (*client.name).into(),
+            identity: client_identity(client),
+            scope: client.scopes.join(" ").into(),
+            pkce: client.pkce == Pkce::Required,
+            par: match client.par {
+                Par::Auto => idp::Par::Auto,
+                Par::Required => idp::Par::Required,
+                Par::Off => idp::Par::Off,
+            },
+        };
+        Ok(Registration::new(settings, issuer))
+    };
+    checked.clients.iter().map(one).collect()
+}
+
+/// What this process alone remembers of sign-ins, where it shares nothing with others: a million used states and ended
+/// sessions. Bytes.
+const MEMORY: MemoryKvLimits = MemoryKvLimits { entries: 1_000_000, bytes: 1024 * 1024 * 1024 };
+
+/// All sites, built: their sessions, and what signs people in to them.
+pub(super) fn sites(
+    checked: &Checked,
+    registrations: &[Arc<Registration>],
+    redis: Option<&Kv>,
+    wiring: &Wiring,
+) -> Result<Vec<Arc<Site>>, CompileError> {
+    let own = Kv::Memory(MemoryKv::new(MEMORY, wiring.clock.clone()));
+    let shared = redis.unwrap_or(&own);
+    let one = |written: &SiteSettings| {
+        let dangling = || CompileError::Site { name: Arc::clone(&written.name) };
+        let keys = checked.sessions.keys.as_ref().ok_or_else(dangling)?;
+        let registrations = written.sign_in.iter().map(|at| registrations.get(*at).cloned().ok_or_else(dangling));
+        let registrations = registrations.collect::<Result<Vec<_>, _>>()?;
+        let store = match checked.sessions.store {
+            SessionStore::Cookie => session::SessionStore::InCookie(Ended::new(shared.clone())),
+            SessionStore::Memory => session::SessionStore::Kept(Kept::new(own.clone())),
+            SessionStore::Redis => session::SessionStore::Kept(Kept::new(redis.cloned().ok_or_else(dangling)?)),
+        };
+        let settings = SessionsSettings {
+            site: Arc::clone(&written.name),
+            registrations: registrations.clone(),
+            idle: written.idle_timeout,
+            absolute: written.absolute_timeout,
+            cookie: written.cookie.name.clone(),
+            scope: cookie_scope(&written.cookie),
+            userinfo: written.userinfo,
+        };
+        let sessions = Sessions::new(settings, keys, store, wiring.clock.clone(), wiring.control.clone());
+        let settings = site(written, &checked.server.auth_prefix, registrations);
+        Ok(Arc::new(Site::new(settings, sessions, shared.clone(), keys)))
+    };
+    checked.sites.iter().map(one).collect()
+}
+
+fn site(written: &SiteSettings, prefix: &str, registrations: Vec<Arc<Registration>>) -> login::SiteSettings {
+    login::SiteSettings {
+        name: Arc::clone(&written.name),
+        url: written.url.clone(),
+        prefix: prefix.into(),
+        registrations,
+        flow: Flow::CODE,
+        mode: match written.response_mode {
+            ResponseMode::Query => Mode::Query,
+            ResponseMode::FormPost => Mode::FormPost,
+        },
+        wishes: wishes(&written.authorize),
+        userinfo: written.userinfo,
+        after_sign_out: written.after_sign_out.clone(),
+        allowed_redirects: written.allowed_redirects.clone(),
+        cookie: written.cookie.name.clone(),
+        cookie_scope: cookie_scope(&written.cookie),
+        takes_logout_tokens: written.back_channel_logout != BackChannelLogout::Off,
+        brand: Arc::clone(&written.brand),
+    }
+}
+
+fn wishes(written: &Authorize) -> Wishes {
+    let text = |text: &Option<String>| text.as_deref().map(Box::from);
+    Wishes {
+        prompt: text(&written.prompt),
+        login_hint: None,
+        ui_locales: text(&written.ui_locales),
+        acr_values: text(&written.acr_values),
+        max_age: written.max_age.map(|period| period.0.as_secs()),
+    }
+}
+
+/// What a site's sessions are not for: what other sites cause.
+pub(super) fn cross_site(written: &SiteSettings) -> CrossSite {
+    let path = |pattern: &PathPattern| {
+        let (segments, below) = match pattern.segments() {
+            [segments @ .., PathSegment::Rest] => (segments, true),
+            segments => (segments, false),
+        };
+        let segment = |segment: &PathSegment| match segment {
+            PathSegment::Literal(text) => Some(text.clone()),
+            PathSegment::Param(_) | PathSegment::Rest => None,
+        };
+        AllowedPath { segments: segments.iter().map(segment).collect(), below }
+    };
+    CrossSite {
+        origin: written.url.origin().ascii_serialization().into(),
+        refuses: written.refuses_cross_site,
+        allowed: written.cross_site_paths.iter().map(path).collect(),
+    }
+}
+
+/// To whom a browser shows a site's cookies.
+pub(super) fn cookie_scope(written: &CookieSettings) -> CookieScope {
+    CookieScope {
+        same_site: match written.same_site {
+            SameSite::Strict => cookies::SameSite::Strict,
+            SameSite::Lax => cookies::SameSite::Lax,
+            SameSite::None => cookies::SameSite::None,
+        },
+        secure: written.secure,
+        domain: written.domain.clone(),
+    }
+}
+
+/// Puts a site's doors into the router: on the site's host alone.
+pub(super) fn doors(router: &mut Router<Target>, number: usize, site: &Site) {
+    let Some(host) = site.settings().url.host_str() else { return };
+    let host = HostPattern::Exact(host.to_ascii_lowercase().into());
+    for row in DOORS {
+        let path = site.path(row.door);
+        let segments: Vec<Segment> =
+            path.trim_start_matches('/').split('/').map(|part| Segment::Literal(part.into())).collect();
+        router.insert(&host, &segments, Methods::Only(row.methods.into()), Target::Login(number, row.door));
+    }
+}
