@@ -109,6 +109,7 @@ pub struct Demo {
 #[derive(Clone, Debug, Default)]
 pub struct Further {
     pub issuers: String,
+    pub clients: String,
     pub upstreams: String,
     pub routes: String,
 }
@@ -143,6 +144,7 @@ impl Demo {
 
         let text = gateway::TEXT
             .replace("  # $issuers\n", &further.issuers)
+            .replace("  # $clients\n", &further.clients)
             .replace("  # $upstreams\n", &further.upstreams)
             .replace("  # $routes\n", &further.routes)
             .replace("$gateway", &loopback(ports.gateway).to_string())

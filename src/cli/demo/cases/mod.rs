@@ -6,6 +6,7 @@ mod credentials;
 mod edges;
 mod grants;
 mod identity;
+mod opaque;
 mod outages;
 mod rules;
 mod streams;
@@ -24,6 +25,7 @@ pub async fn all(check: &mut Check) {
     answers::run(check).await;
     streams::run(check).await;
     grants::run(check).await;
+    opaque::run(check).await;
     outages::run(check).await;
 }
 
