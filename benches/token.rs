@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
-use postern::authn::{BearerWay, MemoryLimits, TokenMemory, Ways, identify};
+use postern::authn::{BearerWay, MemoryLimits, TokenMemory, Trusted, Ways, identify};
 use postern::caller::Known;
 use postern::clock::ManualClock;
 use postern::control::Control;
@@ -58,6 +58,7 @@ fn issuer(keys: &[SigningKey]) -> Arc<Issuer> {
         accept_id_tokens: false,
         clock_skew: Duration::from_secs(30),
         keys: KeySource::File(file.clone()),
+        keys_optional: false,
         endpoints: Endpoints::default(),
         discover: false,
         refresh: Duration::from_secs(900),
@@ -79,7 +80,7 @@ fn issuer(keys: &[SigningKey]) -> Arc<Issuer> {
 }
 
 fn ways(issuer: &Arc<Issuer>, limits: MemoryLimits) -> Ways {
-    let bearer = BearerWay::new(vec![Arc::clone(issuer)], Arc::new(TokenMemory::new(limits)));
+    let bearer = BearerWay::new(vec![Trusted::signer(Arc::clone(issuer))], Arc::new(TokenMemory::new(limits)));
     Ways { bearer: Some(bearer), session: None }
 }
 

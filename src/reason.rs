@@ -52,6 +52,8 @@ reasons! {
     TokenSignature = "token.signature",
     TokenIssuer = "token.issuer",
     TokenAudience = "token.audience",
+    /// An introspection answer without `aud`, and `introspection.missing_audience` is `refuse`.
+    TokenAudienceMissing = "token.audience_missing",
     TokenExpired = "token.expired",
     TokenNotYetValid = "token.not_yet_valid",
     /// A registered claim is missing or has the wrong type.
@@ -60,6 +62,8 @@ reasons! {
     TokenNotAccess = "token.not_access",
     /// A sender-constrained token (`cnf`) without a proof that can be checked.
     TokenBound = "token.bound",
+    /// The issuer says that the token is not active, or does not say that it is (RFC 7662 section 2.2).
+    TokenInactive = "token.inactive",
     ScopeMissing = "scope.missing",
     ClaimsMismatch = "claims.mismatch",
     PolicyDenied = "policy.denied",
@@ -92,6 +96,18 @@ reasons! {
     SessionIssuer = "session.issuer",
     /// The issuer's keys are not there yet, or older than `max_stale`, or a needed refetch failed.
     IssuerUnreachable = "issuer.unreachable",
+    /// The introspection endpoint is not known, can't be reached, did not answer in time, or broke off.
+    IntrospectionUnreachable = "introspection.unreachable",
+    /// It does not let our client introspect.
+    IntrospectionRefused = "introspection.refused",
+    /// Its answer is none: another status, another media type, no JSON, or not signed as it should be.
+    IntrospectionAnswer = "introspection.answer",
+    /// It failed several times in a row, and is left alone for a while.
+    IntrospectionBroken = "introspection.broken",
+    /// As many introspections as may be are under way.
+    IntrospectionBusy = "introspection.busy",
+    /// The client's address showed too many tokens that were none.
+    IntrospectionBudget = "introspection.budget",
     UpstreamUnreachable = "upstream.unreachable",
     UpstreamUnhealthy = "upstream.unhealthy",
     UpstreamReset = "upstream.reset",

@@ -1,6 +1,8 @@
 //! The admin listener's answers: `/livez`, `/readyz` (also `/ping`, `/ready`), `/metrics`, `/status`. Comes in: a
-//! request, of which method and path count. Goes out: what is, never a change: nothing here can alter the gateway.
+//! request, of which method and path count. Goes out: what is, never a change: what alters the gateway is asked for on
+//! another socket ([`actions`]).
 
+pub mod actions;
 mod health;
 mod page;
 mod status;
@@ -87,8 +89,7 @@ fn find(path: &str) -> Option<Page> {
 }
 
 /// Answers one request; its body is left alone.
-#[expect(clippy::unused_async, reason = "actions, which wait, will be answered here too")]
-pub async fn answer<B>(state: &AdminState, request: Request<B>) -> Response<Body> {
+pub fn answer<B>(state: &AdminState, request: Request<B>) -> Response<Body> {
     let Some(page) = find(request.uri().path()) else {
         return answer_with(StatusCode::NOT_FOUND, PLAIN, "not found: try /livez, /readyz, /metrics or /status\n");
     };

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::admin::AdminState;
+use crate::admin::actions::Actions;
 use crate::authn::TokenMemory;
 use crate::clock::Clock;
 use crate::control::Control;
@@ -55,6 +56,7 @@ pub struct Parts {
 pub struct Running {
     listeners: Vec<Address>,
     admin: Address,
+    actions: Option<Address>,
     stop: watch::Sender<bool>,
     count: Arc<ConnectionCount>,
     draining: Arc<AtomicBool>,
@@ -80,6 +82,17 @@ pub fn start(plan: Arc<Plan>, process: &Process, parts: &Parts) -> Result<Runnin
     let (admin_sockets, admin) = bind::bind(&address(&process.admin_bind), 1, process.takeover)?;
     tracing::info!(listener = %admin, "admin listening");
 
+    let acting = match &process.actions {
+        None => None,
+        Some(written) => {
+            let (sockets, bound) = bind::private(&address(&written.address), process.takeover)?;
+            tracing::info!(listener = %bound, "actions listening");
+            let actions = Actions::new(parts.clock.clone(), written.token.clone(), observe::deeds(&plan));
+            Some((sockets, bound, Arc::new(actions)))
+        }
+    };
+    let actions = acting.as_ref().map(|(_, bound, _)| bound.clone());
+
     let (stop, stopping) = watch::channel(false);
     let count = ConnectionCount::new(process.connections);
     let sources = observe::Sources {
@@ -93,6 +106,13 @@ pub fn start(plan: Arc<Plan>, process: &Process, parts: &Parts) -> Result<Runnin
     let state = Arc::new(AdminState::new(parts.clock.clone(), process.ready_after, parts.metrics.clone(), views));
     let draining = state.draining();
     start_background(&plan, parts, admin_sockets, state);
+    if let Some((sockets, _, actions)) = acting {
+        let answer = move |request| {
+            let actions = Arc::clone(&actions);
+            async move { actions.answer(request).await }
+        };
+        parts.control.start(crate::server::admin::serve(sockets, answer));
+    }
     let shared = Arc::new(Shared {
         clock: parts.clock.clone(),
         metrics: parts.metrics.clone(),
@@ -113,6 +133,7 @@ pub fn start(plan: Arc<Plan>, process: &Process, parts: &Parts) -> Result<Runnin
     Ok(Running {
         listeners: bound,
         admin,
+        actions,
         stop,
         count,
         draining,
@@ -138,6 +159,11 @@ impl Running {
 
     pub fn admin(&self) -> &Address {
         &self.admin
+    }
+
+    /// Where actions are taken, if they are.
+    pub const fn actions(&self) -> Option<&Address> {
+        self.actions.as_ref()
     }
 
     pub fn open_connections(&self) -> usize {
@@ -166,7 +192,7 @@ impl Running {
         for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = worker.join();
         }
-        for address in &self.listeners {
+        for address in self.listeners.iter().chain([&self.admin]).chain(&self.actions) {
             if let Address::Unix(path) = address {
                 let _ = std::fs::remove_file(path);
             }
@@ -248,7 +274,8 @@ fn start_background(plan: &Plan, parts: &Parts, admin: Sockets, state: Arc<Admin
     if let Some(redis) = &plan.redis {
         redis.start();
     }
-    parts.control.start(crate::server::admin::serve(admin, state));
+    let answer = move |request| std::future::ready(crate::admin::answer(&state, request));
+    parts.control.start(crate::server::admin::serve(admin, answer));
 }
 
 /// A worker that ends early would silently lose its share of connections under SO_REUSEPORT, so its end is told.

@@ -1,10 +1,12 @@
-//! What the admin listener and the metrics read of the running parts, each asked when it is looked at.
+//! What the admin listener and the metrics read of the running parts, each asked when it is looked at; and what the
+//! actions listener may have done.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest};
 use crate::admin::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, Views};
-use crate::authn::TokenMemory;
+use crate::authn::{Forget, TokenMemory, Tokens};
 use crate::idp::{Issuer, Standing};
 use crate::kv::{self, Kv, Tally};
 use crate::plan::running::Plan;
@@ -60,6 +62,27 @@ fn store_view(redis: &Kv) -> StoreView {
         kv::Standing::Down { error } => StoreStanding::Down { error: error.to_string() },
     };
     StoreView { name: "redis".to_owned(), standing }
+}
+
+/// What the actions listener may have done.
+pub fn deeds(plan: &Arc<Plan>) -> Deeds {
+    let plan = Arc::clone(plan);
+    Deeds {
+        forget: Box::new(move |wanted| {
+            let plan = Arc::clone(&plan);
+            Box::pin(async move { plan.memories.forget(&meant(wanted)).await })
+        }),
+    }
+}
+
+fn meant(ForgetRequest { by, issuer }: ForgetRequest) -> Forget {
+    let tokens = match by {
+        ForgetBy::Token(token) => Tokens::Token(token),
+        ForgetBy::Subject(subject) => Tokens::Subject(subject),
+        ForgetBy::ClientId(client_id) => Tokens::ClientId(client_id),
+        ForgetBy::Id(id) => Tokens::Id(id),
+    };
+    Forget { tokens, issuer }
 }
 
 /// What [`register`] has to read from.

@@ -8,12 +8,14 @@
 //! younger half of a shard is full it becomes the older one, what was not asked for since is dropped, and what is asked
 //! for moves back among the young.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::forget::{Forget, Tokens};
 use crate::caller::Caller;
-use crate::clock::Time;
+use crate::clock::{Tick, Time};
 use crate::seal::{DigestKey, TokenDigest};
 
 const SHARDS: usize = 64;
@@ -37,18 +39,35 @@ pub struct TokenMemory {
     shards: Box<[Mutex<Shard>]>,
     /// For half a shard.
     share: MemoryLimits,
+    /// How often something was forgotten by who it is about.
+    era: AtomicU64,
 }
+
+/// When a check began, as the memory counts: what was checked before something was forgotten is not remembered after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Era(u64);
 
 /// A verdict and what it rests on.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
     pub caller: Arc<Caller>,
-    /// Which issuer object gave it ([`crate::idp::Issuer::id`]), and under which of its key generations.
+    /// Which issuer object gave it ([`crate::idp::Issuer::id`]).
     pub issuer: u64,
-    pub generation: u64,
+    /// Under which of its key generations, where a signature was checked.
+    pub generation: Option<u64>,
+    /// On which answer of the issuer it rests, where that was asked.
+    pub answered: Option<Answered>,
     /// The span in which the token is accepted, skew included.
     pub usable_from: Time,
     pub usable_until: Time,
+}
+
+/// An answer to a question about a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    /// Which object asked.
+    pub by: u64,
+    pub until: Tick,
 }
 
 impl Remembered {
@@ -92,6 +111,7 @@ impl TokenMemory {
             key: DigestKey::random(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             share: MemoryLimits { entries: of(limits.entries), bytes: of(limits.bytes) },
+            era: AtomicU64::new(0),
         }
     }
 
@@ -118,8 +138,15 @@ impl TokenMemory {
         Some(remembered)
     }
 
-    pub(super) fn remember(&self, digest: TokenDigest, remembered: Remembered, token_length: usize) {
-        let slot = Slot { bytes: size_of_entry(token_length), remembered };
+    /// To be asked before a check looks at anything that can be forgotten.
+    pub(super) fn era(&self) -> Era {
+        Era(self.era.load(Ordering::SeqCst))
+    }
+
+    /// Remembers what was found out since `era`, unless something was forgotten meanwhile. `size`: the
+    /// text that its claims came from, in bytes.
+    pub(super) fn remember(&self, digest: TokenDigest, remembered: Remembered, size: usize, era: Era) {
+        let slot = Slot { bytes: size_of_entry(size), remembered };
         if slot.bytes > self.share.bytes {
             return;
         }
@@ -127,6 +154,10 @@ impl TokenMemory {
         {
             let mut shard = self.shard(&digest);
             let shard = &mut *shard;
+            // Under the lock that forgetting takes after it has begun a new era.
+            if self.era() != era {
+                return;
+            }
             shard.old.remove(&digest);
             shard.young.remove(&digest);
             let is_full = shard.young.entries.len() >= self.share.entries
@@ -143,6 +174,34 @@ impl TokenMemory {
         let mut shard = self.shard(digest);
         shard.young.remove(digest);
         shard.old.remove(digest);
+    }
+
+    /// Takes back every verdict on the tokens that are meant.
+    pub(super) fn forget_all(&self, forget: &Forget, forgotten: &mut HashSet<TokenDigest>) {
+        self.era.fetch_add(1, Ordering::SeqCst);
+        if let Tokens::Token(token) = &forget.tokens {
+            let digest = self.digest(token.expose());
+            let mut shard = self.shard(&digest);
+            let shard = &mut *shard;
+            for half in [&mut shard.young, &mut shard.old] {
+                let of = |slot: &Slot| forget.is_of_issuer(&slot.remembered.caller.issuer, &slot.remembered.caller.iss);
+                if half.entries.get(&digest).is_some_and(of) && half.remove(&digest).is_some() {
+                    forgotten.insert(digest);
+                }
+            }
+            return;
+        }
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let shard = &mut *shard;
+            for half in [&mut shard.young, &mut shard.old] {
+                let meant = half.entries.extract_if(|_, slot| forget.means(&slot.remembered.caller));
+                for (digest, slot) in meant {
+                    half.bytes -= slot.bytes;
+                    forgotten.insert(digest);
+                }
+            }
+        }
     }
 
     pub fn counts(&self) -> MemoryCounts {
@@ -188,13 +247,13 @@ impl Half {
 }
 
 /// About what one entry costs: its claims grow to a few times the text they came from.
-const fn size_of_entry(token_length: usize) -> usize {
-    512 + 4 * token_length
+const fn size_of_entry(text: usize) -> usize {
+    512 + 4 * text
 }
 
 /// Takes the first bytes of a digest as its hash: it is one already, under a key that nobody outside knows.
-#[derive(Default)]
-struct FirstBytes(u64);
+#[derive(Clone, Default)]
+pub(super) struct FirstBytes(u64);
 
 impl Hasher for FirstBytes {
     fn finish(&self) -> u64 {

@@ -3,21 +3,34 @@
 //!
 //! A credential that fails is final: it never counts as none, and never falls through to another way.
 
+mod answers;
+mod bearer;
+mod budget;
 mod cache;
 mod cross_site;
+mod forget;
 mod jwt;
+mod opaque;
 mod presented;
 mod session;
+mod shared;
+mod tally;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+pub use answers::AnswerLimits;
+pub use bearer::{BearerWay, Trusted};
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
 pub use cross_site::{AllowedPath, CrossSite};
-pub use jwt::BearerWay;
+pub use forget::{Forget, Memories, Tokens};
+pub use opaque::{Introspection, IntrospectionSettings, IntrospectionWiring};
 pub use session::SessionWay;
+pub use shared::{Doing, SharedAnswer, SharedAnswers, SharedToken, SharedUnavailable};
+pub use tally::IntrospectionTally;
 
 use crate::caller::Known;
 use crate::clock::Time;
@@ -65,8 +78,11 @@ pub enum AuthnError {
     #[error("the token is not valid: {0}")]
     Invalid(Reason),
     /// Whether it is valid can't be known now: 503.
-    #[error("the issuer's keys are not available")]
-    Unavailable { retry_after: Duration },
+    #[error("the issuer can't be asked: {reason}")]
+    Unavailable { reason: Reason, retry_after: Duration },
+    /// This client showed too many tokens that are none: 429.
+    #[error("the client has shown too many tokens that are none")]
+    TooMany { retry_after: Duration },
     /// An unsafe request or an upgrade that another site caused, with a session: 403.
     #[error("another site caused this request")]
     CrossSite,
@@ -80,10 +96,9 @@ impl AuthnError {
         match self {
             Self::Malformed => Reason::CredentialMalformed,
             Self::Repeated => Reason::CredentialRepeated,
-            Self::Invalid(reason) => *reason,
-            Self::Unavailable { .. } => Reason::IssuerUnreachable,
+            Self::Invalid(reason) | Self::Unavailable { reason, .. } | Self::Session { reason, .. } => *reason,
+            Self::TooMany { .. } => Reason::IntrospectionBudget,
             Self::CrossSite => Reason::SessionCrossSite,
-            Self::Session { reason, .. } => *reason,
         }
     }
 }
@@ -105,10 +120,15 @@ pub async fn identify(
         // Boxed, so that the walk's own future stays small.
         return Box::pin(session.judge(facts.now, arrival, cookies)).await;
     }
-    judge(ways, facts.now, &arrival.headers, arrival.query()).await.map(Seen::of)
+    judge(ways, (facts.now, facts.client_address), &arrival.headers, arrival.query()).await.map(Seen::of)
 }
 
-async fn judge(ways: &Ways, now: Time, headers: &HeaderMap, query: Option<&str>) -> Result<Known, AuthnError> {
+async fn judge(
+    ways: &Ways,
+    (now, client): (Time, Option<IpAddr>),
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Known, AuthnError> {
     let Some(bearer) = &ways.bearer else {
         return if presented::is_repeated(headers) { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
     };
@@ -122,7 +142,7 @@ async fn judge(ways: &Ways, now: Time, headers: &HeaderMap, query: Option<&str>)
         return Ok(Known::Caller(caller));
     }
     // Boxed, so that the walk's own future stays small: this is taken once a token.
-    Box::pin(bearer.check(token, digest, now)).await.map(Known::Caller)
+    Box::pin(bearer.check(token, digest, now, client)).await.map(Known::Caller)
 }
 
 #[cfg(test)]

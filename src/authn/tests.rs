@@ -26,7 +26,7 @@ fn key(kid: &str) -> SigningKey {
 }
 
 fn ways(issuers: &[&Arc<Issuer>], memory: &Arc<TokenMemory>) -> Ways {
-    let issuers = issuers.iter().map(|issuer| Arc::clone(issuer)).collect();
+    let issuers = issuers.iter().map(|issuer| Trusted::signer(Arc::clone(issuer))).collect();
     Ways { bearer: Some(BearerWay::new(issuers, Arc::clone(memory))), session: None }
 }
 
@@ -63,7 +63,7 @@ impl World {
     }
 
     async fn shows_to(&self, ways: &Ways, token: &str) -> Result<Arc<Caller>, AuthnError> {
-        match judge(ways, self.hands.clock().now(), &bearer(token), None).await? {
+        match judge(ways, (self.hands.clock().now(), None), &bearer(token), None).await? {
             Known::Caller(caller) => Ok(caller),
             Known::Nobody => unreachable!("a token was shown"),
         }
@@ -107,15 +107,20 @@ async fn who_shows_nothing_is_nobody() {
     let world = World::new().await;
     let nobody = |known| matches!(known, Ok(Known::Nobody));
     let now = Time::from_seconds(NOW);
-    assert!(nobody(judge(&world.ways, now, &HeaderMap::new(), None).await));
-    assert!(nobody(judge(&world.ways, now, &HeaderMap::new(), Some(&format!("access_token={}", world.token()))).await));
-    assert!(nobody(judge(&Ways::default(), now, &bearer("x"), None).await), "a public route looks at no token");
+    assert!(nobody(judge(&world.ways, (now, None), &HeaderMap::new(), None).await));
+    assert!(nobody(
+        judge(&world.ways, (now, None), &HeaderMap::new(), Some(&format!("access_token={}", world.token()))).await
+    ));
+    assert!(nobody(judge(&Ways::default(), (now, None), &bearer("x"), None).await), "a public route looks at no token");
     let mut two = bearer("x");
     two.append(AUTHORIZATION, HeaderValue::from_static("Bearer y"));
-    assert_eq!(judge(&Ways::default(), now, &two, None).await.unwrap_err(), AuthnError::Repeated);
+    assert_eq!(judge(&Ways::default(), (now, None), &two, None).await.unwrap_err(), AuthnError::Repeated);
     let mut bound = HeaderMap::new();
     bound.insert(AUTHORIZATION, HeaderValue::from_str(&format!("DPoP {}", world.token())).unwrap());
-    assert_eq!(judge(&world.ways, now, &bound, None).await.unwrap_err(), AuthnError::Invalid(Reason::TokenBound));
+    assert_eq!(
+        judge(&world.ways, (now, None), &bound, None).await.unwrap_err(),
+        AuthnError::Invalid(Reason::TokenBound)
+    );
 }
 
 #[tokio::test]
@@ -257,7 +262,9 @@ async fn without_keys_nobody_can_say() {
     claims["iss"] = json!(provider.issuer);
     let token = world.key.sign(None, &claims).unwrap();
     let shown = world.shows_to(&ways(&[&down], &world.memory), &token).await;
-    assert!(matches!(shown, Err(AuthnError::Unavailable { retry_after }) if !retry_after.is_zero()));
+    assert!(
+        matches!(shown, Err(AuthnError::Unavailable { reason: Reason::IssuerUnreachable, retry_after }) if !retry_after.is_zero())
+    );
     assert_eq!(shown.unwrap_err().reason(), Reason::IssuerUnreachable);
 }
 
@@ -286,7 +293,7 @@ async fn the_walk_can_carry_an_identification_between_threads() {
     fn is_send(_: impl Send) {}
     let world = World::new().await;
     let headers = bearer("x");
-    is_send(judge(&world.ways, Time::from_seconds(NOW), &headers, None));
+    is_send(judge(&world.ways, (Time::from_seconds(NOW), None), &headers, None));
     let _ = |ways: &'static Ways,
              facts: &'static Facts,
              arrival: &'static mut Arrival,

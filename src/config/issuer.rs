@@ -8,13 +8,20 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::secret::SecretRef;
-use super::values::{NotYet, Period, words};
+use super::values::{ByteSize, Period, words};
 
 pub const CLOCK_SKEW: Period = Period::seconds(30);
 pub const MAX_CLOCK_SKEW: Period = Period::seconds(60);
 pub const REFRESH: Period = Period::minutes(15);
 pub const COOLDOWN: Period = Period::seconds(30);
 pub const MAX_STALE: Period = Period::hours(24);
+pub const ANSWER_TTL: Period = Period::seconds(60);
+pub const NEGATIVE_TTL: Period = Period::seconds(10);
+pub const ANSWERS: u32 = 100_000;
+pub const ANSWER_BYTES: ByteSize = ByteSize::kib(256 * 1024);
+pub const INTROSPECTION_TIMEOUT: Period = Period::seconds(2);
+pub const INTROSPECTIONS: u32 = 64;
+pub const FAILURES_PER_CLIENT: u32 = 60;
 
 /// An identity provider whose tokens are believed.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -30,7 +37,7 @@ pub struct Issuer {
     pub audiences: Option<Audiences>,
     /// Signature algorithms that are accepted; always asymmetric.
     pub algorithms: Vec<Algorithm>,
-    /// What this issuer's access tokens are.
+    /// What this issuer's access tokens are; `any`: JWTs of this issuer are checked here, the rest is asked about.
     pub tokens: Tokens,
     /// `at+jwt` demands the header `typ` of RFC 9068.
     pub token_type: TokenType,
@@ -42,8 +49,11 @@ pub struct Issuer {
     pub allow_http: bool,
     /// Where the keys come from and how long they are kept.
     pub jwks: Jwks,
+    /// Ask about JWTs, too: they pass only if their issuer says that they are active.
+    pub introspect_jwts: bool,
+    /// How the issuer is asked about tokens (RFC 7662).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub introspection: Option<NotYet>,
+    pub introspection: Option<Introspection>,
     /// Where the issuer is asked, instead of what its metadata says.
     pub endpoints: Endpoints,
     /// TLS towards the issuer.
@@ -63,6 +73,7 @@ impl Default for Issuer {
             clock_skew: CLOCK_SKEW,
             allow_http: false,
             jwks: Jwks::default(),
+            introspect_jwts: false,
             introspection: None,
             endpoints: Endpoints::default(),
             tls: None,
@@ -95,6 +106,85 @@ impl Default for Jwks {
     fn default() -> Self {
         Self { refresh: REFRESH, cooldown: COOLDOWN, max_stale: MAX_STALE, url: None, file: None, token: None }
     }
+}
+
+/// How an issuer is asked about tokens (RFC 7662).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Introspection {
+    /// The name of a client: as whom Postern asks.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// How long and how many answers are kept.
+    pub cache: AnswerCache,
+    /// What becomes of a token whose answer has no `aud`.
+    pub missing_audience: MissingAudience,
+    /// Ask for signed answers and take no others (RFC 9701).
+    pub signed: bool,
+    /// How much longer a positive answer serves while the issuer can't be asked; never past the token's end.
+    pub stale_if_error: Period,
+    /// How long a question may take.
+    pub timeout: Period,
+    /// Questions under way at once.
+    pub concurrency: u32,
+    /// Tokens that are none, by client address and minute; beyond it 429. 0 is no limit.
+    pub failures_per_client: u32,
+}
+
+impl Default for Introspection {
+    fn default() -> Self {
+        Self {
+            client: None,
+            cache: AnswerCache::default(),
+            missing_audience: MissingAudience::default(),
+            signed: false,
+            stale_if_error: Period::ZERO,
+            timeout: INTROSPECTION_TIMEOUT,
+            concurrency: INTROSPECTIONS,
+            failures_per_client: FAILURES_PER_CLIENT,
+        }
+    }
+}
+
+/// How long and how many introspection answers are kept.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnswerCache {
+    /// The longest life of a positive answer: a revoked token passes for at most so long.
+    pub ttl: Period,
+    /// The life of a negative answer.
+    pub negative_ttl: Period,
+    /// Positive answers, and negative ones beside them.
+    pub max_entries: u32,
+    /// Bytes of positive answers.
+    pub max_bytes: ByteSize,
+    /// Keep no answer that says `Cache-Control: no-store`, as most do.
+    pub obey_no_store: bool,
+    /// What replicas share.
+    pub shared: SharedAnswers,
+}
+
+impl Default for AnswerCache {
+    fn default() -> Self {
+        Self {
+            ttl: ANSWER_TTL,
+            negative_ttl: NEGATIVE_TTL,
+            max_entries: ANSWERS,
+            max_bytes: ANSWER_BYTES,
+            obey_no_store: false,
+            shared: SharedAnswers::default(),
+        }
+    }
+}
+
+words! {
+    /// What becomes of a token whose answer has no `aud`.
+    MissingAudience { #[default] Refuse = "refuse", Accept = "accept" }
+}
+words! {
+    /// Where answers are shared with other replicas.
+    SharedAnswers { #[default] Off = "off" } later { "redis" }
 }
 
 /// An issuer's endpoints, where they are not those of its metadata document (RFC 8414 section 2).
@@ -166,7 +256,7 @@ impl Algorithm {
 
 words! {
     /// What an issuer's access tokens are.
-    Tokens { #[default] Jwt = "jwt" } later { "opaque", "any" }
+    Tokens { #[default] Jwt = "jwt", Opaque = "opaque", Any = "any" }
 }
 words! {
     /// Which header `typ` an access token must have.

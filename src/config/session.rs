@@ -11,7 +11,7 @@ use super::values::words;
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sessions {
-    /// `cookie` keeps all of a session at the browser, sealed; `memory` keeps it in this process.
+    /// `cookie` keeps all of a session at the browser, sealed; `memory` keeps it in this process, `redis` in Redis.
     pub store: Store,
     /// 32 bytes each, as base64; the first seals, all open. Needed as soon as a route asks for a session.
     pub keys: Vec<SecretRef>,
@@ -22,5 +22,5 @@ pub struct Sessions {
 
 words! {
     /// Where sessions are kept.
-    Store { #[default] Cookie = "cookie", Memory = "memory" } later { "redis" }
+    Store { #[default] Cookie = "cookie", Memory = "memory", Redis = "redis" }
 }

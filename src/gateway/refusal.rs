@@ -42,6 +42,8 @@ pub enum Kind {
     Forbidden,
     /// 401 `insufficient_user_authentication` (RFC 9470).
     StepUp { acr_values: Option<Arc<str>>, max_age: Option<u64> },
+    /// 429 with `Retry-After`.
+    TooMany { retry_after: Duration },
     /// 503 with `Retry-After`.
     Unavailable { retry_after: Duration },
     /// 400 or 503: a sign-in or sign-out that came to nothing.
@@ -98,7 +100,8 @@ impl From<AuthnError> for Refusal {
         match error {
             AuthnError::Malformed | AuthnError::Repeated => Self::new(reason, Kind::BadRequest),
             AuthnError::Invalid(_) => Self::new(reason, Kind::BadCredential),
-            AuthnError::Unavailable { retry_after } => Self::new(reason, Kind::Unavailable { retry_after }),
+            AuthnError::Unavailable { retry_after, .. } => Self::new(reason, Kind::Unavailable { retry_after }),
+            AuthnError::TooMany { retry_after } => Self::new(reason, Kind::TooMany { retry_after }),
             AuthnError::CrossSite => Self::new(reason, Kind::Forbidden),
             AuthnError::Session { retry_after: Some(retry_after), .. } => {
                 Self::new(reason, Kind::Unavailable { retry_after })

@@ -64,7 +64,9 @@ pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
                 insert(headers, RETRY_AFTER, &whole_seconds(retry_after).to_string());
             }
         }
-        Kind::Unavailable { retry_after } => insert(headers, RETRY_AFTER, &whole_seconds(*retry_after).to_string()),
+        Kind::Unavailable { retry_after } | Kind::TooMany { retry_after } => {
+            insert(headers, RETRY_AFTER, &whole_seconds(*retry_after).to_string());
+        }
         _ => {}
     }
     response
@@ -97,6 +99,7 @@ fn describe(kind: &Kind) -> (StatusCode, &'static str, &'static str) {
         Kind::Scope { .. } | Kind::Forbidden => {
             (StatusCode::FORBIDDEN, "Forbidden", "You are not allowed to see this.")
         }
+        Kind::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many requests", "Please try again in a moment."),
         Kind::SignIn(sign_in) => match sign_in.failure {
             Failure::Outage { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", sign_in.text),
             _ => (StatusCode::BAD_REQUEST, "That did not work", sign_in.text),
@@ -149,6 +152,7 @@ fn challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
         | Kind::NoRoute
         | Kind::NoMethod { .. }
         | Kind::Forbidden
+        | Kind::TooMany { .. }
         | Kind::SignIn(_)
         | Kind::Unavailable { .. }
         | Kind::UpstreamDown

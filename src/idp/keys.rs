@@ -274,6 +274,7 @@ impl Loader {
             KeySource::None => return Ok(KeySet::none()),
             KeySource::File(path) => return Ok(KeySet::parse(&fetch::read(path, DOCUMENT_LIMIT).await?)?),
             KeySource::Url { url, token } => self.get(url, token.as_ref()).await?,
+            KeySource::Discovery if settings.keys_optional && discovered.is_none() => return Ok(KeySet::none()),
             KeySource::Discovery => {
                 let url = discovered.ok_or(DiscoveryError::KeysAddress)?;
                 self.get(&url, None).await.inspect_err(|_| self.address = None)?

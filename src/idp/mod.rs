@@ -3,10 +3,12 @@
 //! without waiting, except for a `kid` it has never seen.
 
 pub mod authorize;
+pub mod breaker;
 pub mod client_auth;
 pub mod discovery;
 pub mod fetch;
 pub mod id_token;
+pub mod introspect;
 pub mod keys;
 pub mod logout_token;
 pub mod registration;
@@ -51,6 +53,8 @@ pub struct IssuerSettings {
     pub accept_id_tokens: bool,
     pub clock_skew: Duration,
     pub keys: KeySource,
+    /// No keys at all are as good: nothing that this issuer signs is believed.
+    pub keys_optional: bool,
     /// Endpoints as they were configured: they win over what discovery finds.
     pub endpoints: Endpoints,
     /// Metadata is looked up for its endpoints, also where the keys come from elsewhere.
@@ -115,6 +119,7 @@ impl PartialEq for IssuerSettings {
             accept_id_tokens,
             clock_skew,
             keys,
+            keys_optional,
             endpoints,
             discover,
             refresh,
@@ -126,7 +131,7 @@ impl PartialEq for IssuerSettings {
         (name, issuer, audiences, keys, tls) == (&other.name, &other.issuer, &other.audiences, &other.keys, &other.tls)
             && (algorithms, token_type, accept_id_tokens, allow_http)
                 == (&other.algorithms, &other.token_type, &other.accept_id_tokens, &other.allow_http)
-            && (endpoints, discover) == (&other.endpoints, &other.discover)
+            && (endpoints, discover, keys_optional) == (&other.endpoints, &other.discover, &other.keys_optional)
             && (clock_skew, refresh, cooldown, max_stale)
                 == (&other.clock_skew, &other.refresh, &other.cooldown, &other.max_stale)
     }

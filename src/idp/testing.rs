@@ -97,6 +97,7 @@ impl Provider {
             accept_id_tokens: false,
             clock_skew: Duration::from_secs(30),
             keys: KeySource::Discovery,
+            keys_optional: false,
             endpoints: Endpoints::default(),
             discover: false,
             refresh: Duration::from_secs(900),

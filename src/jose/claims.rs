@@ -5,6 +5,8 @@
 //! A claim of the wrong type is a refusal, never an absent claim; only `exp` and `iss` must be there, unless RFC 9068
 //! is asked for strictly.
 
+pub mod answer;
+
 use std::time::Duration;
 
 use serde_json::Value;

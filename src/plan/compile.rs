@@ -8,12 +8,15 @@ use std::time::Duration;
 use super::login;
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
-use super::running::{HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target};
+use super::running::{
+    ActionsPlan, HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target,
+};
 use super::settings::{
     AccessSettings, BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings,
-    KeySource, RouteSettings, RulesSettings, ServerAddress, ServerScheme, SiteSettings, TlsFiles, UpstreamSettings,
+    RouteSettings, RulesSettings, ServerAddress, ServerScheme, SiteSettings, TlsFiles, UpstreamSettings,
 };
-use crate::authn::{BearerWay, SessionWay, TokenMemory, Ways};
+use super::trust;
+use crate::authn::{BearerWay, Memories, SessionWay, TokenMemory, Trusted, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
@@ -70,6 +73,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let fetch = Fetch::new(wiring.clock.clone());
     let issuers =
         checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
+    let trusted = trust::trusted(checked, &issuers, wiring);
+    let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
     let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let redis = checked.sessions.redis.clone();
     let redis = redis.and_then(|settings| Kv::redis(settings, wiring.clock.clone(), wiring.control.clone()));
@@ -86,7 +91,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         for host in hosts(written) {
             router.insert(&host, &segments(written), methods(written), target);
         }
-        routes.push(route(written, &issuers, &upstreams, (&checked.sites, &sites), limits.token_bytes, wiring)?);
+        routes.push(route(written, &trusted, &upstreams, (&checked.sites, &sites), limits.token_bytes, wiring)?);
     }
     let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
     let resources = resources(checked, &mut router);
@@ -95,6 +100,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         routes,
         resources,
         issuers,
+        memories: Memories::new(Arc::clone(&wiring.memory), introspections.clone()),
+        introspections,
         upstreams,
         own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),
         sites,
@@ -139,6 +146,11 @@ pub fn process(checked: &Checked, workers: usize, connections: usize) -> Process
         drain_delay: server.drain_delay,
         shutdown_grace: server.shutdown_grace,
         admin_bind: listen_address(&checked.admin.bind),
+        actions: checked
+            .admin
+            .actions
+            .as_ref()
+            .map(|actions| ActionsPlan { address: listen_address(&actions.bind), token: actions.token.clone() }),
         ready_after: checked.admin.ready_after,
     }
 }
@@ -168,13 +180,10 @@ fn issuer(written: &IssuerSettings, wiring: &Wiring, fetch: &Fetch) -> Result<Ar
         },
         accept_id_tokens: written.accept_id_tokens,
         clock_skew: written.clock_skew,
-        keys: match &written.keys {
-            KeySource::Discovery => idp::KeySource::Discovery,
-            KeySource::Url { url, token } => idp::KeySource::Url { url: url.clone(), token: token.clone() },
-            KeySource::File(path) => idp::KeySource::File(path.clone()),
-        },
+        keys: trust::keys(written),
+        keys_optional: trust::is_only_asked(written),
         endpoints: endpoints(&written.endpoints),
-        discover: false,
+        discover: trust::discovers(written),
         refresh: written.refresh,
         cooldown: written.cooldown,
         max_stale: written.max_stale,
@@ -264,7 +273,7 @@ fn upstream(written: &UpstreamSettings) -> Result<Arc<Upstream>, CompileError> {
 
 fn route(
     written: &RouteSettings,
-    issuers: &[Arc<Issuer>],
+    issuers: &[Trusted],
     upstreams: &[Arc<Upstream>],
     sites: (&[SiteSettings], &[Arc<Site>]),
     token_bytes: usize,

@@ -53,6 +53,10 @@ fn one(findings: &mut Findings<'_>, at: &ValuePath, name: &str, written: &Issuer
         audiences: audiences?,
         algorithms: written.algorithms.clone(),
         token_type: written.token_type,
+        tokens: written.tokens,
+        introspect_jwts: written.introspect_jwts,
+        // Filled in once the clients are known.
+        introspection: None,
         accept_id_tokens: written.accept_id_tokens,
         clock_skew: written.clock_skew.0,
         allow_http: written.allow_http,

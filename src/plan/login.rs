@@ -171,6 +171,7 @@ pub(super) fn sites(
         let store = match checked.sessions.store {
             SessionStore::Cookie => session::SessionStore::InCookie(Ended::new(shared.clone())),
             SessionStore::Memory => session::SessionStore::Kept(Kept::new(own.clone())),
+            SessionStore::Redis => session::SessionStore::Kept(Kept::new(redis.cloned().ok_or_else(dangling)?)),
         };
         let settings = SessionsSettings {
             site: Arc::clone(&written.name),

@@ -4,11 +4,13 @@
 //! [`check`] is pure apart from reading the files that the configuration names (secrets, certificates, key sets): it
 //! connects to nothing and asks no clock.
 
+mod admin;
 mod clients;
 pub mod compile;
 mod describe;
 mod files;
 mod findings;
+mod introspection;
 mod issuers;
 mod login;
 mod overlap;
@@ -20,6 +22,7 @@ pub mod running;
 mod server;
 pub mod settings;
 mod sites;
+mod trust;
 mod upstreams;
 
 pub use patterns::{HostPattern, PathPattern, PathSegment};
@@ -35,12 +38,13 @@ use findings::Findings;
 pub fn check(loaded: &Loaded) -> Result<Checked, Report> {
     let mut findings = Findings::new(loaded);
     let server = server::server(&mut findings);
-    let admin = server::admin(&mut findings, server.as_ref());
+    let admin = admin::admin(&mut findings, server.as_ref());
     let telemetry = server::telemetry(&findings);
-    let issuers = issuers::issuers(&mut findings);
+    let mut issuers = issuers::issuers(&mut findings);
     let clients = clients::clients(&mut findings, &issuers);
     let sites = sites::sites(&mut findings, &clients);
     let sessions = sites::sessions(&mut findings);
+    introspection::fill_in(&mut findings, &mut issuers, &clients);
     let upstreams = upstreams::upstreams(&mut findings);
     let known = routes::Known { issuers: &issuers, clients: &clients, sites: &sites, upstreams: &upstreams };
     let routes = routes::routes(&mut findings, &known);

@@ -14,6 +14,7 @@ use super::settings::{
     RulesSettings, SessionSettings, SiteSettings, StepUpSettings, UpstreamSettings, WaysSettings,
 };
 use crate::config::ValuePath;
+use crate::config::issuer::Tokens;
 use crate::config::route::{
     Access, Authorization, Bearer, ClaimRule, EncodedSlash, Forward, Match, Route, Session, StepUp, Ways,
 };
@@ -242,6 +243,7 @@ fn ways(
 
 fn bearer(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, written: &Bearer) -> Option<BearerSettings> {
     let issuers = issuers(findings, at, known.issuers, &written.issuers);
+    shown_to_several(findings, &at.key("issuers"), known.issuers, issuers.as_deref().unwrap_or_default());
     let rules = rules(
         findings,
         at,
@@ -390,6 +392,16 @@ fn issuers(
         }
     }
     complete.then_some(found)
+}
+
+fn shown_to_several(findings: &mut Findings<'_>, at: &ValuePath, known: &[IssuerSettings], issuers: &[usize]) {
+    let is_asked = |at: &&usize| known.get(**at).is_some_and(|issuer| issuer.tokens != Tokens::Jwt);
+    let asked: Vec<&str> =
+        issuers.iter().filter(is_asked).filter_map(|at| known.get(*at)).map(|issuer| &*issuer.name).collect();
+    if asked.len() > 1 {
+        let message = format!("a token that one of {} does not know is shown to the next", asked.join(", "));
+        findings.warning(at, message, "one such issuer a route, if they do not trust each other");
+    }
 }
 
 /// RFC 6749 section 3.3: a scope is one or more characters without space, `"` and `\`.

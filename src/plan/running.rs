@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::router::Router;
-use crate::authn::Ways;
+use crate::authn::{Introspection, Memories, Ways};
 use crate::idp::Issuer;
 use crate::kv::Kv;
 use crate::login::{Door, Site};
 use crate::outbound::Dress;
 use crate::policy::Requirement;
+use crate::seal::Secret;
 use crate::telemetry::RouteMeters;
 use crate::upstream::Upstream;
 use crate::wire::arrival::Limits;
@@ -28,6 +29,10 @@ pub struct Plan {
     /// Metadata documents (RFC 9728), by number.
     pub resources: Vec<Resource>,
     pub issuers: Vec<Arc<Issuer>>,
+    /// Issuers that are asked about tokens.
+    pub introspections: Vec<Arc<Introspection>>,
+    /// Everything that remembers tokens, for who has to make it forget.
+    pub memories: Memories,
     pub upstreams: Vec<Arc<Upstream>>,
     /// By number.
     pub sites: Vec<Arc<Site>>,
@@ -113,8 +118,16 @@ pub struct Process {
     pub drain_delay: Duration,
     pub shutdown_grace: Duration,
     pub admin_bind: ListenAddress,
+    pub actions: Option<ActionsPlan>,
     /// Readiness no longer waits for issuers after this.
     pub ready_after: Duration,
+}
+
+/// The listener for what changes the gateway.
+#[derive(Clone, Debug)]
+pub struct ActionsPlan {
+    pub address: ListenAddress,
+    pub token: Secret,
 }
 
 /// Where to listen.

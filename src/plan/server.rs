@@ -1,4 +1,4 @@
-//! `server`, `admin` and `telemetry`, checked.
+//! `server` and `telemetry`, checked.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,7 +7,7 @@ use url::Url;
 
 use super::files;
 use super::findings::Findings;
-use super::settings::{AdminSettings, Bind, Limits, ListenerSettings, ServerSettings, TelemetrySettings};
+use super::settings::{Bind, Limits, ListenerSettings, ServerSettings, TelemetrySettings};
 use crate::config::values::{ByteSize, Count, Period};
 use crate::config::{ValuePath, server as written};
 
@@ -41,17 +41,6 @@ pub(super) fn server(findings: &mut Findings<'_>) -> Option<ServerSettings> {
         takeover: server.takeover,
         auth_prefix: auth_prefix?,
     })
-}
-
-pub(super) fn admin(findings: &mut Findings<'_>, server: Option<&ServerSettings>) -> Option<AdminSettings> {
-    let at = ValuePath::root().key("admin").key("bind");
-    let admin = &findings.loaded.config.admin;
-    let bind = bind(findings, &at, &admin.bind)?;
-    if server.is_some_and(|server| server.listeners.iter().any(|listener| collide(&listener.bind, &bind))) {
-        findings.error(&at, format!("`{bind}` is also a listener of `server`"));
-        return None;
-    }
-    Some(AdminSettings { bind, ready_after: admin.ready_after.0 })
 }
 
 pub(super) fn telemetry(findings: &Findings<'_>) -> TelemetrySettings {
@@ -94,7 +83,7 @@ fn listeners(
 }
 
 /// Port 0 asks the system for any free port, which never collides.
-fn collide(a: &Bind, b: &Bind) -> bool {
+pub(super) fn collide(a: &Bind, b: &Bind) -> bool {
     match (a, b) {
         (Bind::Tcp(a), Bind::Tcp(b)) => a == b && a.port() != 0,
         _ => a == b,
@@ -141,7 +130,7 @@ fn certificates(
     (checked.len() == tls.certificates.len()).then_some(checked)
 }
 
-fn bind(findings: &mut Findings<'_>, at: &ValuePath, text: &str) -> Option<Bind> {
+pub(super) fn bind(findings: &mut Findings<'_>, at: &ValuePath, text: &str) -> Option<Bind> {
     if let Some(path) = text.strip_prefix("unix:") {
         if path.starts_with('/') {
             return Some(Bind::Unix(path.into()));

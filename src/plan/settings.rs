@@ -14,7 +14,7 @@ use url::Url;
 use super::patterns::{HostPattern, PathPattern};
 use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
-use crate::config::issuer::{Algorithm, TokenType};
+use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, ResponseMode, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
@@ -109,10 +109,18 @@ pub struct Limits {
     pub h2_streams: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AdminSettings {
     pub bind: Bind,
     pub ready_after: Duration,
+    pub actions: Option<ActionsSettings>,
+}
+
+/// The listener for what changes the gateway.
+#[derive(Clone, Debug)]
+pub struct ActionsSettings {
+    pub bind: Bind,
+    pub token: Secret,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +140,11 @@ pub struct IssuerSettings {
     /// Never empty.
     pub algorithms: Vec<Algorithm>,
     pub token_type: TokenType,
+    pub tokens: Tokens,
+    /// Also JWTs are asked about.
+    pub introspect_jwts: bool,
+    /// There if any of its tokens is asked about.
+    pub introspection: Option<IntrospectionSettings>,
     pub accept_id_tokens: bool,
     pub clock_skew: Duration,
     pub allow_http: bool,
@@ -141,6 +154,28 @@ pub struct IssuerSettings {
     pub cooldown: Duration,
     pub max_stale: Duration,
     pub tls: Option<TlsFiles>,
+}
+
+/// How an issuer is asked about tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntrospectionSettings {
+    /// An index into [`Checked::clients`].
+    pub client: usize,
+    pub ttl: Duration,
+    pub negative_ttl: Duration,
+    /// Not 0, and neither are the bytes.
+    pub max_entries: usize,
+    pub max_bytes: usize,
+    pub obey_no_store: bool,
+    pub missing_audience: MissingAudience,
+    pub signed: bool,
+    pub stale_if_error: Duration,
+    /// Longer than zero.
+    pub timeout: Duration,
+    /// Not 0.
+    pub concurrency: usize,
+    /// 0 is no limit.
+    pub failures_per_client: u32,
 }
 
 /// Where an issuer's keys come from.
@@ -231,6 +266,8 @@ pub struct SessionsSettings {
 pub enum SessionStore {
     Cookie,
     Memory,
+    /// `sessions.redis` is there.
+    Redis,
 }
 
 /// TLS as a client. The files have been seen to hold what they should.

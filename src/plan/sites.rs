@@ -268,7 +268,11 @@ pub(super) fn sessions(findings: &mut Findings<'_>) -> SessionsSettings {
     let store = match written.store {
         Store::Cookie => super::settings::SessionStore::Cookie,
         Store::Memory => super::settings::SessionStore::Memory,
+        Store::Redis => super::settings::SessionStore::Redis,
     };
+    if written.store == Store::Redis && written.redis.is_none() {
+        findings.missing(&at, "redis", "where Redis is: `redis: { urls: [rediss://redis:6379] }`");
+    }
     let redis = super::redis::redis(findings, &at.key("redis"), written.redis.as_ref());
     SessionsSettings { store, keys: MasterKeys::new(keys), redis }
 }

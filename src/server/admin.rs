@@ -1,10 +1,12 @@
-//! The admin listener: plain HTTP/1.1 on its own address, on the background runtime, so that probes are answered
-//! however busy the workers are.
+//! The admin listeners, for looking and for acting: plain HTTP/1.1 on addresses of their own, on the background runtime,
+//! so that probes are answered however busy the workers are.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::bind::Sockets;
 use super::stream::Stream;
-use crate::admin::{self, AdminState};
+use crate::wire::Body;
 
 /// Probes and scrapers need few; who holds more open waits.
 const CONNECTIONS: usize = 64;
@@ -39,9 +41,13 @@ impl Listener {
     }
 }
 
-/// Serves the admin listener for ever.
+/// Serves one of the admin listeners for ever.
 #[expect(clippy::disallowed_methods, reason = "one task for each connection")]
-pub async fn serve(sockets: Sockets, state: Arc<AdminState>) {
+pub async fn serve<F, Answered>(sockets: Sockets, answer: F)
+where
+    F: Fn(Request<Body>) -> Answered + Clone + Send + 'static,
+    Answered: Future<Output = Response<Body>> + Send,
+{
     let Some(listener) = Listener::new(sockets) else { return };
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -50,11 +56,11 @@ pub async fn serve(sockets: Sockets, state: Arc<AdminState>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let state = Arc::clone(&state);
+        let answer = answer.clone();
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let state = Arc::clone(&state);
-                async move { Ok::<_, Infallible>(admin::answer(&state, request).await) }
+            let service = service_fn(move |request: Request<Incoming>| {
+                let answered = answer(request.map(Body::Incoming));
+                async move { Ok::<_, Infallible>(answered.await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

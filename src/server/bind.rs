@@ -3,10 +3,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,27 @@ pub fn bind(address: &Address, workers: usize, takeover: bool) -> Result<(Socket
             Ok((Sockets::Unix(sockets), address.clone()))
         }
     }
+}
+
+/// Opens the one socket of a listener that changes the gateway. A Unix socket is the owner's alone (mode 0600), before
+/// anybody can connect to it.
+///
+/// # Errors
+/// As [`bind`].
+pub fn private(address: &Address, takeover: bool) -> Result<(Sockets, Address), BindError> {
+    let Address::Unix(path) = address else { return bind(address, 1, takeover) };
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address: address.clone() },
+        _ => BindError::Io { address: address.clone(), source },
+    };
+    remove_stale(path).map_err(failed)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    // Until now every attempt to connect was refused.
+    socket.listen(BACKLOG).map_err(failed)?;
+    Ok((Sockets::Unix(vec![socket.into()]), address.clone()))
 }
 
 fn tcp(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {

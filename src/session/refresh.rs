@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::sessions::{FindError, SessionsSettings};
@@ -240,8 +241,13 @@ impl Room {
                 if let Some(outcome) = place.look().await? {
                     return Ok(outcome);
                 }
-                if let Form::Record = place.form {
-                    place.kv.delete(&place.key).await?;
+                match place.form {
+                    Form::Record => drop(place.kv.delete(&place.key).await?),
+                    // The cookie is still somewhere: the issuer need not be asked again.
+                    Form::Result(_) => {
+                        let lifetime = self.lifetime(&session).absolute;
+                        place.kv.put(&place.key, Bytes::from_static(OVER), lifetime).await?;
+                    }
                 }
                 Ok(Outcome::Over)
             }
@@ -392,6 +398,9 @@ enum Form {
 
 const RESULT: &[u8] = b"renewed";
 
+/// Instead of a result: there will be none.
+const OVER: &[u8] = b"over";
+
 impl Place {
     fn new(store: &SessionStore, session: &Session, refresh: &Secret) -> Self {
         let (kv, key, form) = match store {
@@ -412,6 +421,7 @@ impl Place {
                 let is_gone = found.is_none();
                 (found, is_gone)
             }
+            Form::Result(_) if record.as_deref() == Some(OVER) => (None, true),
             Form::Result(ring) => {
                 let opened = record.and_then(|record| ring.open(RESULT, &record).ok());
                 let found = opened.and_then(|opened| codec::decode_session(&opened.plain));

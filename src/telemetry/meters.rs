@@ -94,7 +94,7 @@ const OWN: &[u64] =
 
 /// Times by bucket. Two additions an observation; the prometheus crate's own takes a loop around a float.
 #[derive(Debug)]
-pub(super) struct Distribution {
+pub struct Distribution {
     bounds: &'static [u64],
     /// One more than there are bounds.
     buckets: Box<[AtomicU64]>,
@@ -102,11 +102,16 @@ pub(super) struct Distribution {
 }
 
 impl Distribution {
+    /// For what takes as long as a request: half a millisecond to a minute.
+    pub fn of_requests() -> Self {
+        Self::new(WHOLE)
+    }
+
     fn new(bounds: &'static [u64]) -> Self {
         Self { bounds, buckets: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0) }
     }
 
-    fn observe(&self, micros: u64) {
+    pub fn observe(&self, micros: u64) {
         let bucket = self.bounds.iter().position(|bound| micros <= *bound).unwrap_or(self.bounds.len());
         if let Some(bucket) = self.buckets.get(bucket) {
             bucket.fetch_add(1, Relaxed);

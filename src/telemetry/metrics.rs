@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use prometheus::proto::{Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
-use super::meters::RouteMeters;
+use super::meters::{Distribution, RouteMeters};
 
 /// The label of requests that no route took.
 const NO_ROUTE: &str = "none";
@@ -42,11 +42,18 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// Times that are kept elsewhere: the values of their labels, and how they are distributed.
+pub type Times<'a> = Vec<(Vec<String>, &'a Distribution)>;
+
 struct Source {
-    kind: Kind,
     help: &'static str,
     labels: &'static [&'static str],
-    read: Box<dyn Fn() -> Vec<Sample> + Send + Sync>,
+    read: Read,
+}
+
+enum Read {
+    Numbers(Kind, Box<dyn Fn() -> Vec<Sample> + Send + Sync>),
+    Times(Box<dyn Fn() -> Vec<(Vec<String>, Option<Histogram>)> + Send + Sync>),
 }
 
 impl Default for Metrics {
@@ -96,7 +103,23 @@ impl Metrics {
         labels: &'static [&'static str],
         read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
     ) {
-        let source = Source { kind, help, labels, read: Box::new(read) };
+        self.put(name, Source { help, labels, read: Read::Numbers(kind, Box::new(read)) });
+    }
+
+    /// The same for times. `owner` is what holds them.
+    pub fn watch_times<T: Send + Sync + 'static>(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &'static [&'static str],
+        owner: T,
+        read: impl Fn(&T) -> Times<'_> + Send + Sync + 'static,
+    ) {
+        let show = move || read(&owner).into_iter().map(|(labels, times)| (labels, times.show())).collect();
+        self.put(name, Source { help, labels, read: Read::Times(Box::new(show)) });
+    }
+
+    fn put(&self, name: &'static str, source: Source) {
         self.0.sources.write().unwrap_or_else(PoisonError::into_inner).insert(name, source);
     }
 
@@ -161,24 +184,37 @@ impl Metrics {
 
 impl Source {
     fn show(&self, name: &str) -> MetricFamily {
-        let metrics = (self.read)().into_iter().map(|sample| {
-            let labels = self.labels.iter().zip(&sample.labels).map(|(name, value)| label(name, value)).collect();
-            let mut metric = Metric::from_label(labels);
-            match self.kind {
-                Kind::Counter => metric.set_counter(counter(sample.value)),
-                Kind::Gauge => {
-                    let mut gauge = Gauge::default();
-                    gauge.set_value(sample.value);
-                    metric.set_gauge(gauge);
-                }
-            }
-            metric
-        });
-        let kind = match self.kind {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
+        let labelled = |values: &[String]| {
+            let labels = self.labels.iter().zip(values).map(|(name, value)| label(name, value));
+            Metric::from_label(labels.collect())
         };
-        family(name, self.help, kind, metrics.collect())
+        let (kind, metrics) = match &self.read {
+            Read::Numbers(kind, read) => {
+                let number = |sample: Sample| {
+                    let mut metric = labelled(&sample.labels);
+                    match kind {
+                        Kind::Counter => metric.set_counter(counter(sample.value)),
+                        Kind::Gauge => {
+                            let mut gauge = Gauge::default();
+                            gauge.set_value(sample.value);
+                            metric.set_gauge(gauge);
+                        }
+                    }
+                    metric
+                };
+                let kind = if *kind == Kind::Counter { MetricType::COUNTER } else { MetricType::GAUGE };
+                (kind, read().into_iter().map(number).collect())
+            }
+            Read::Times(read) => {
+                let times = |(labels, times): (Vec<String>, Option<Histogram>)| {
+                    let mut metric = labelled(&labels);
+                    metric.set_histogram(times?);
+                    Some(metric)
+                };
+                (MetricType::HISTOGRAM, read().into_iter().filter_map(times).collect())
+            }
+        };
+        family(name, self.help, kind, metrics)
     }
 }
 

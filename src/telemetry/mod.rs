@@ -10,6 +10,6 @@ mod writer;
 
 pub use access::{AccessFormat, AccessLog, AccessRecord};
 pub use log::{Log, LogError, LogFormat, LogSettings};
-pub use meters::{Observation, RouteMeters};
-pub use metrics::{Kind, Metrics, Sample};
+pub use meters::{Distribution, Observation, RouteMeters};
+pub use metrics::{Kind, Metrics, Sample, Times};
 pub use writer::LineWriter;

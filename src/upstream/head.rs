@@ -1,9 +1,11 @@
 //! Heads in both directions: what must be set on a request for the protocol that its connection speaks, and which
 //! answers are refused though they can be parsed.
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+};
 use http::uri::{Authority, Parts};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, StatusCode, Uri, Version};
 use http_body::Body as _;
 
 use super::endpoint::{Endpoint, Protocol};
@@ -47,16 +49,9 @@ pub(super) fn fit(
     }
     match protocol {
         Protocol::Http1 => {
+            // Request trailers end here (contract, section 7).
             if !request.body().is_end_stream() {
-                // Request trailers end here (contract, section 7).
                 request.headers_mut().remove(TRAILER);
-                if !request.headers().contains_key(CONTENT_LENGTH) {
-                    let (name, value) = match request.body().size_hint().exact() {
-                        Some(length) => (CONTENT_LENGTH, HeaderValue::from(length)),
-                        None => (TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
-                    };
-                    request.headers_mut().insert(name, value);
-                }
             }
             Ok(())
         }
@@ -90,45 +85,82 @@ fn to_origin_form(request: &mut Request<RequestBody>) -> Result<(), SendError> {
     Ok(())
 }
 
-/// Refuses an answer whose end, or whose right to the connection, is in doubt (RFC 9112 section 6.3).
-pub(super) fn judge<B>(response: &Response<B>, upgrade: bool) -> Result<(), BoxError> {
-    if response.status().is_informational() && !(upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-        return Err("an interim answer in place of a final one".into());
-    }
-    let headers = response.headers();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        if lengths.next().is_some() || !is_decimal(length.as_bytes()) {
-            return Err("content-length is repeated or no number".into());
-        }
-        if headers.contains_key(TRANSFER_ENCODING) {
-            return Err("both content-length and transfer-encoding".into());
-        }
-    } else {
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-        if let Some(coding) = codings.next()
-            && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        {
-            return Err("transfer-encoding is not just `chunked`".into());
-        }
-    }
-    Ok(())
+/// What the fields of an answer say about its length and its connection, heard one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    length: Option<u64>,
+    chunked: bool,
+    closes: bool,
+    contradiction: Option<&'static str>,
 }
 
-fn is_decimal(text: &[u8]) -> bool {
-    (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit)
+impl Said {
+    pub fn by(headers: &HeaderMap) -> Self {
+        let mut said = Self::default();
+        headers.iter().for_each(|(name, value)| said.hear(name, value.as_bytes()));
+        said
+    }
+
+    pub fn hear(&mut self, name: &HeaderName, value: &[u8]) {
+        if *name == CONTENT_LENGTH {
+            let length = decimal(value);
+            if self.length.is_some() || length.is_none() {
+                self.contradiction = Some("content-length is repeated or no number");
+            }
+            self.length = length;
+        } else if *name == TRANSFER_ENCODING {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                self.contradiction = Some("transfer-encoding is not just `chunked`");
+            }
+            self.chunked = true;
+        } else if *name == CONNECTION {
+            self.closes |=
+                value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"));
+        }
+    }
+
+    pub const fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    pub const fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
+    /// `Connection: close` (RFC 9112 section 9.6).
+    pub const fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Refuses an answer whose end, or whose right to the connection, is in doubt (RFC 9112 section 6.3).
+    pub fn judge(&self, status: StatusCode, upgrade: bool) -> Result<(), BoxError> {
+        if status.is_informational() && !(upgrade && status == StatusCode::SWITCHING_PROTOCOLS) {
+            return Err("an interim answer in place of a final one".into());
+        }
+        match self.contradiction {
+            Some(contradiction) => Err(contradiction.into()),
+            None if self.chunked && self.length.is_some() => Err("both content-length and transfer-encoding".into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// At most 19 digits, which always fit.
+fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    digits.then(|| text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(fields: &[(&'static str, &'static str)]) -> Response<()> {
-        let mut response = Response::new(());
+    fn judge(fields: &[(&'static str, &'static str)]) -> Result<(), BoxError> {
+        let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            response.headers_mut().append(*name, HeaderValue::from_static(value));
+            headers.append(*name, HeaderValue::from_static(value));
         }
-        response
+        Said::by(&headers).judge(StatusCode::OK, false)
     }
 
     #[test]
@@ -143,18 +175,17 @@ mod tests {
             &[("transfer-encoding", "gzip, chunked")],
             &[("transfer-encoding", "identity")],
         ] {
-            assert!(judge(&answer(fields), false).is_err(), "{fields:?}");
+            assert!(judge(fields).is_err(), "{fields:?}");
         }
-        assert!(judge(&answer(&[("content-length", "5")]), false).is_ok());
-        assert!(judge(&answer(&[("transfer-encoding", "Chunked")]), false).is_ok());
-        assert!(judge(&answer(&[]), false).is_ok());
+        assert!(judge(&[("content-length", "5")]).is_ok());
+        assert!(judge(&[("transfer-encoding", "Chunked")]).is_ok());
+        assert!(judge(&[]).is_ok());
     }
 
     #[test]
     fn switching_protocols_answers_an_upgrade_only() {
-        let mut switching = Response::new(());
-        *switching.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        assert!(judge(&switching, false).is_err());
-        assert!(judge(&switching, true).is_ok());
+        assert!(Said::default().judge(StatusCode::SWITCHING_PROTOCOLS, false).is_err());
+        assert!(Said::default().judge(StatusCode::SWITCHING_PROTOCOLS, true).is_ok());
+        assert!(Said::default().judge(StatusCode::EARLY_HINTS, true).is_err());
     }
 }

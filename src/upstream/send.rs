@@ -259,7 +259,8 @@ async fn exchange_http2(mut http2: Http2, slot: StreamSlot, errand: &mut Errand)
     let answer = pin!(http2.sender.try_send_request(request));
     match in_time(errand.limit, errand.upload.0.as_deref(), None, answer).await {
         Some(Ok(response)) => {
-            head::judge(&response, false).map_err(|error| Missed::Failed(SendError::Protocol(error)))?;
+            let judged = head::Said::by(response.headers()).judge(response.status(), false);
+            judged.map_err(|error| Missed::Failed(SendError::Protocol(error)))?;
             Ok(Answered::Http2(response, slot))
         }
         Some(Err(mut error)) => {

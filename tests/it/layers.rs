@@ -26,6 +26,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("flight", 1),
     ("jose", 1),
     ("telemetry", 1),
+    ("flight", 1),
     ("config", 1),
     ("clock", 0),
     ("reason", 0),

@@ -11,6 +11,7 @@
     reason = "the bans keep time, tasks and buffers of the gateway in hand, not those of its tests"
 )]
 
+mod actions;
 mod answers;
 mod browser;
 mod contracts;
@@ -24,6 +25,7 @@ mod http2;
 mod inside;
 mod layers;
 mod paths;
+mod sessions;
 mod sidecar;
 mod stores;
 mod streaming;

@@ -1,4 +1,5 @@
 //! F12 to F16 at the store itself: Redis is away, silent, slow, restarted empty, fails over, or holds what is not ours.
 
 mod failover;
+mod gateway;
 mod outages;

@@ -14,11 +14,11 @@ fn remembered(subject: &str) -> Remembered {
         expires_at: Time::from_seconds(10),
     });
     let (usable_from, usable_until) = (Time::from_seconds(5), Time::from_seconds(10));
-    Remembered { caller: Arc::new(caller), issuer: 1, generation: 1, usable_from, usable_until }
+    Remembered { caller: Arc::new(caller), issuer: 1, generation: Some(1), answered: None, usable_from, usable_until }
 }
 
 fn put(memory: &TokenMemory, token: &str) {
-    memory.remember(memory.digest(token), remembered(token), token.len());
+    memory.remember(memory.digest(token), remembered(token), token.len(), memory.era());
 }
 
 fn has(memory: &TokenMemory, token: &str) -> bool {
@@ -56,7 +56,7 @@ fn the_memory_is_bounded_in_entries_and_in_bytes() {
     }
     let counts = memory.counts();
     assert!(counts.bytes <= 1_000_000 && counts.entries > 500, "{counts:?}");
-    memory.remember(memory.digest("huge"), remembered("huge"), 100_000_000);
+    memory.remember(memory.digest("huge"), remembered("huge"), 100_000_000, memory.era());
     assert!(!has(&memory, "huge"));
 }
 

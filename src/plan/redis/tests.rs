@@ -30,7 +30,7 @@ fn a_redis_is_an_address_and_what_opens_it() {
     let redis = "{ urls: ['rediss://redis.example.com'], username: gateway, password: { env: PASSWORD }, prefix: 'shop:', timeout: 250ms }";
     assert_eq!(findings(redis), Vec::<String>::new());
     let settings = checked(redis).unwrap().sessions.redis.unwrap();
-    let [address] = &settings.addresses[..] else { panic!("one address") };
+    let [address] = &settings.addresses[..] else { unreachable!("one address") };
     assert_eq!((&*address.host, address.port, address.tls, address.database), ("redis.example.com", 6379, true, 0));
     assert!(settings.password.as_ref().unwrap().equals(b"let me in"));
     assert_eq!((&*settings.prefix, settings.timeout.as_millis()), ("shop:", 250));

@@ -86,6 +86,7 @@ fn keys_are_there_before_anything_is_sealed() {
     assert_eq!(of("{ keys: [{ env: SHORT }] }"), ["sessions.keys[0]: 3 bytes, and not 32"]);
     assert_eq!(of("{ keys: [{ env: NOWHERE }] }"), ["sessions.keys[0]: the environment variable `NOWHERE` is not set"]);
     assert_eq!(of("{ keys: [{ env: KEY }, { env: KEY }] }"), ["sessions.keys[1]: this key is there twice"]);
+    assert_eq!(of("{ store: redis, keys: [{ env: KEY }] }"), ["sessions: `redis` is missing"]);
     assert_eq!(of("{ store: memory, keys: [{ env: KEY }, { env: OTHER }] }"), Vec::<String>::new());
 }
 

@@ -1,12 +1,16 @@
 //! The head of an answer: where it ends, what it says, and how its body is framed (RFC 9112 sections 4 to 6, 9).
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use bytes::BytesMut;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, Version};
+use httparse::Status;
 use memchr::memchr_iter;
+use smallvec::SmallVec;
 
+use crate::upstream::head::Said;
 use crate::wire::BoxError;
 
 /// Fields of one head.
@@ -22,28 +26,19 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Of a head that was judged: at most one of the two fields, and well-formed.
-    pub fn of(head: &Response<()>, answers_head: bool) -> Result<Self, BoxError> {
-        let headers = head.headers();
-        if headers.contains_key(TRANSFER_ENCODING) {
+    /// Of an answer that was judged.
+    pub fn of(head: &Response<()>, said: &Said, answers_head: bool) -> Result<Self, BoxError> {
+        if said.is_chunked() && head.version() != Version::HTTP_11 {
             // Who speaks HTTP/1.0 can't mean it (RFC 9112 section 6.1).
-            if head.version() != Version::HTTP_11 {
-                return Err("transfer-encoding in HTTP/1.0".into());
-            }
-            if !is_bodiless(head.status(), answers_head) {
-                return Ok(Self::Chunked);
-            }
+            return Err("transfer-encoding in HTTP/1.0".into());
         }
         if is_bodiless(head.status(), answers_head) {
             return Ok(Self::Length(0));
         }
-        match headers.get(CONTENT_LENGTH) {
-            None => Ok(Self::UntilClose),
-            Some(length) => {
-                let length = length.to_str().ok().and_then(|length| length.parse().ok());
-                length.map(Self::Length).ok_or_else(|| "content-length is no number".into())
-            }
+        if said.is_chunked() {
+            return Ok(Self::Chunked);
         }
+        Ok(said.length().map_or(Self::UntilClose, Self::Length))
     }
 }
 
@@ -51,58 +46,55 @@ fn is_bodiless(status: StatusCode, answers_head: bool) -> bool {
     answers_head || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Whether the connection stays open for another request (RFC 9112 section 9.3). One to a server that speaks HTTP/1.0
-/// does not, whatever it says.
-pub fn is_persistent(head: &Response<()>) -> bool {
-    let closes = |value: &HeaderValue| {
-        value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
-    };
-    head.version() == Version::HTTP_11 && !head.headers().get_all(CONNECTION).iter().any(closes)
+/// Whether an empty line, which ends a head, stands behind `from`.
+pub fn may_end(bytes: &[u8], from: usize) -> bool {
+    let unseen = bytes.get(from..).unwrap_or_default();
+    memchr_iter(b'\n', unseen).any(|at| matches!(unseen.get(at + 1..), Some([b'\n', ..] | [b'\r', b'\n', ..])))
 }
 
-/// Where the first head in `bytes` ends: behind its empty line. `from` is where to begin to look.
-pub fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let unseen = bytes.get(from..)?;
-    memchr_iter(b'\n', unseen).find_map(|at| {
-        let next = from + at + 1;
-        match bytes.get(next..)? {
-            [b'\r', b'\n', ..] => Some(next + 2),
-            [b'\n', ..] => Some(next + 1),
-            _ => None,
-        }
-    })
-}
+/// A head, and what its fields say of the body.
+pub type Head = (Response<()>, Said);
 
-/// Reads a whole head. The fields' values share its memory.
-pub fn parse(bytes: Bytes) -> Result<Response<()>, BoxError> {
+/// Takes a head out of `buffer`; `None` if its end is not there. The fields' values share the buffer's memory.
+pub fn take(buffer: &mut BytesMut) -> Result<Option<Head>, BoxError> {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
-    if parser.parse_response_with_uninit_headers(&mut parsed, &bytes, &mut fields)?.is_partial() {
-        return Err("the head of the answer is incomplete".into());
-    }
+    let Status::Complete(length) = parser.parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields)? else {
+        return Ok(None);
+    };
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default())?;
     *head.version_mut() = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    *head.headers_mut() = fields_of(parsed.headers, &bytes)?;
-    Ok(head)
+    let (mut said, mut placed) = (Said::default(), Placed::new());
+    for field in parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes())?;
+        said.hear(&name, field.value);
+        // Where it lies is all that outlives the borrow of the buffer.
+        let from = field.value.as_ptr() as usize - buffer.as_ptr() as usize;
+        placed.push((name, from..from + field.value.len()));
+    }
+    let bytes = buffer.split_to(length).freeze();
+    let headers = head.headers_mut();
+    // Room for what the gateway adds, so that the map need not grow.
+    headers.reserve(placed.len() + 2);
+    for (name, place) in placed {
+        headers.append(name, HeaderValue::from_maybe_shared(bytes.slice(place))?);
+    }
+    Ok(Some((head, said)))
 }
+
+type Placed = SmallVec<[(HeaderName, Range<usize>); 16]>;
 
 /// The fields of a trailer section that ends with its empty line.
-pub fn parse_trailers(bytes: Bytes) -> Result<HeaderMap, BoxError> {
+pub fn trailers(bytes: &[u8]) -> Result<HeaderMap, BoxError> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    match httparse::parse_headers(&bytes, &mut fields)? {
-        httparse::Status::Complete((_, fields)) => fields_of(fields, &bytes),
-        httparse::Status::Partial => Err("the trailers are incomplete".into()),
-    }
-}
-
-fn fields_of(fields: &[httparse::Header<'_>], bytes: &Bytes) -> Result<HeaderMap, BoxError> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let Status::Complete((_, fields)) = httparse::parse_headers(bytes, &mut fields)? else {
+        return Err("the trailers are incomplete".into());
+    };
+    let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes())?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))?;
-        headers.append(name, value);
+        trailers.append(HeaderName::from_bytes(field.name.as_bytes())?, HeaderValue::from_bytes(field.value)?);
     }
-    Ok(headers)
+    Ok(trailers)
 }

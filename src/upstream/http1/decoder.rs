@@ -6,7 +6,7 @@ use http::HeaderMap;
 use memchr::memchr;
 
 use super::Framing;
-use super::answer::parse_trailers;
+use super::answer;
 use crate::wire::BoxError;
 
 /// A chunk size of more digits says nothing that fits.
@@ -166,7 +166,7 @@ impl Decoder {
                 Ok(Piece::Starved)
             };
         };
-        let trailers = parse_trailers(buffer.split_to(end + 4).freeze())?;
+        let trailers = answer::trailers(&buffer.split_to(end + 4))?;
         self.state = State::Over;
         Ok(Piece::Trailers(trailers))
     }

@@ -17,7 +17,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub(super) use answer::Framing;
@@ -25,6 +25,7 @@ pub(super) use download::Download;
 pub use tunnel::Tunnel;
 
 use self::sending::{Sending, SendingFault};
+use super::head::Said;
 use super::limit::Place;
 use super::request_body::RequestBody;
 use super::stream::{Socket, Stream};
@@ -163,33 +164,42 @@ impl Future for Exchange<'_> {
 }
 
 impl Exchange<'_> {
-    /// The final head, if the buffer holds it.
+    /// The final head, if the buffer holds it. One that comes in pieces is parsed anew only when its end may be there.
     fn look(&mut self) -> Option<Result<Answer, Fault>> {
-        let buffer = &mut self.http1.buffer;
         loop {
-            let Some(end) = answer::head_end(buffer, self.scanned) else {
-                self.scanned = buffer.len().saturating_sub(2);
-                let too_much = buffer.len() > MOST_ROOM || self.came > MOST_BEFORE_HEAD;
-                return too_much.then(|| Err(Fault::Malformed("the head of the answer is too large".into())));
+            let buffer = &mut self.http1.buffer;
+            let before = buffer.len();
+            let taken = match self.scanned {
+                0 if before == 0 => Ok(None),
+                from if from > 0 && !answer::may_end(buffer, from) => Ok(None),
+                _ => answer::take(buffer),
             };
-            self.scanned = 0;
-            self.came += end;
-            let head = match answer::parse(buffer.split_to(end).freeze()) {
-                Ok(head) => head,
+            match taken {
                 Err(error) => return Some(Err(Fault::Malformed(error))),
-            };
-            let status = head.status();
-            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
-                return Some(self.accept(head));
+                Ok(None) => {
+                    self.scanned = before.saturating_sub(2);
+                    let too_much = before > MOST_ROOM || self.came > MOST_BEFORE_HEAD;
+                    return too_much.then(|| Err(Fault::Malformed("the head of the answer is too large".into())));
+                }
+                Ok(Some((head, said))) => {
+                    self.scanned = 0;
+                    self.came += before - buffer.len();
+                    let status = head.status();
+                    if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                        return Some(self.accept(head, &said));
+                    }
+                }
             }
         }
     }
 
-    fn accept(&mut self, head: Response<()>) -> Result<Answer, Fault> {
-        super::head::judge(&head, self.upgrade).map_err(Fault::Malformed)?;
-        let framing = Framing::of(&head, *self.request.method() == Method::HEAD).map_err(Fault::Malformed)?;
-        // After an upgrade that was refused the server may still not expect a request.
-        let persistent = !self.upgrade && answer::is_persistent(&head);
+    fn accept(&mut self, head: Response<()>, said: &Said) -> Result<Answer, Fault> {
+        said.judge(head.status(), self.upgrade).map_err(Fault::Malformed)?;
+        let framing = Framing::of(&head, said, *self.request.method() == Method::HEAD).map_err(Fault::Malformed)?;
+        // A server that speaks HTTP/1.0 closes, whatever it says; after an upgrade that was refused it may still not
+        // expect a request (RFC 9112 section 9.3).
+        let persistent =
+            head.version() == Version::HTTP_11 && framing != Framing::UntilClose && !said.closes() && !self.upgrade;
         self.http1.head = self.sending.take_head();
         let whole = self.sending.is_over();
         let goes_on = !whole && self.write_error.is_none();

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::Request;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
 
@@ -209,13 +209,13 @@ impl Sending {
 }
 
 impl Coding {
-    /// As the head that was fitted says. A body whose length is no number is sent in chunks, whatever the head said.
+    /// A body whose length was announced has that length; any other is sent in chunks.
     fn of(request: &Request<RequestBody>) -> Self {
         if request.body().is_end_stream() {
             return Self::Empty;
         }
-        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        length.map_or(Self::Chunked, Self::Length)
+        let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        announced.or_else(|| request.body().size_hint().exact()).map_or(Self::Chunked, Self::Length)
     }
 }
 
@@ -228,24 +228,27 @@ fn write_head(request: &Request<RequestBody>, coding: Coding, memory: Vec<u8>) -
     head.push(b' ');
     head.extend_from_slice(target.as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
-    write_fields(&mut head, request.headers(), coding);
+    for (name, value) in request.headers() {
+        // The one opinion on the body's length is that by which it is written.
+        if *name != TRANSFER_ENCODING && *name != CONTENT_LENGTH {
+            write_field(&mut head, name.as_str(), value.as_bytes());
+        }
+    }
+    match coding {
+        // Said where the client said it: some servers want it with each POST.
+        Coding::Empty if !request.headers().contains_key(CONTENT_LENGTH) => {}
+        Coding::Empty => write_field(&mut head, CONTENT_LENGTH.as_str(), b"0"),
+        Coding::Length(length) => write_field(&mut head, CONTENT_LENGTH.as_str(), length.to_string().as_bytes()),
+        Coding::Chunked => write_field(&mut head, TRANSFER_ENCODING.as_str(), b"chunked"),
+    }
     head.extend_from_slice(b"\r\n");
     head
 }
 
-/// One opinion on the body's length, whatever fields there were.
-fn write_fields(head: &mut Vec<u8>, headers: &HeaderMap<HeaderValue>, coding: Coding) {
-    for (name, value) in headers {
-        let misleads = (*name == TRANSFER_ENCODING && coding != Coding::Chunked)
-            || (*name == CONTENT_LENGTH && coding == Coding::Chunked);
-        if misleads {
-            continue;
-        }
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-        head.reserve(name.len() + value.len() + 4);
-        head.extend_from_slice(name);
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value);
-        head.extend_from_slice(b"\r\n");
-    }
+fn write_field(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    head.reserve(name.len() + value.len() + 4);
+    head.extend_from_slice(name.as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
 }

@@ -193,3 +193,93 @@ async fn an_upgrade_hands_over_the_connection() {
     drop(tunnel);
     assert_eq!(upstream.open_connections(), 0);
 }
+
+#[tokio::test]
+async fn a_request_goes_on_beside_its_answer_though_nobody_reads_that() {
+    let server = Server::start(|_, mut stream| async move {
+        read_head(&mut stream).await.unwrap();
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nearly\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let body = read_until(&mut stream, "0\r\n\r\n").await.unwrap();
+        stream.write_all(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes()).await.unwrap();
+        let _ = stream.read(&mut [0; 1]).await;
+    })
+    .await;
+    let (pools, upstream) = (pools(), server.upstream());
+    let (feed, body) = fed();
+    let sent = send(&pools, &upstream, request(Method::POST, "/", body)).await.unwrap();
+    let piece = Bytes::from(vec![b'x'; 100_000]);
+    for _ in 0..10 {
+        tokio::time::timeout(PATIENCE, feed.send(Ok(piece.clone()))).await.expect("it is taken").unwrap();
+    }
+    drop(feed);
+    let answer = text(sent).await.unwrap();
+    assert_eq!(answer.len(), "early".len() + 10 * ("186a0\r\n\r\n".len() + piece.len()) + "0\r\n\r\n".len());
+}
+
+#[tokio::test]
+async fn the_rest_of_a_request_is_given_up_with_its_answer() {
+    let server = Server::start(|_, mut stream| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
+        // Reads nothing any more: what is written to it gets stuck.
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let (pools, upstream) = (pools(), server.upstream());
+    let (feed, body) = fed();
+    let sent = send(&pools, &upstream, request(Method::POST, "/", body)).await.unwrap();
+    let flood = tokio::spawn(async move { while feed.send(Ok(Bytes::from(vec![0; 65536]))).await.is_ok() {} });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    drop(sent);
+    tokio::time::timeout(PATIENCE, flood).await.expect("its body is let go").unwrap();
+    assert_eq!((upstream.open_connections(), upstream.in_flight()), (0, 0));
+}
+
+#[tokio::test]
+async fn an_answer_is_heard_though_its_server_stopped_reading_the_request() {
+    let server = Server::start(|_, mut stream| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig").await.unwrap();
+        // Dropped with unread bytes: the client's next write fails.
+    })
+    .await;
+    let (pools, upstream) = (pools(), server.upstream());
+    for _ in 0..20 {
+        let (feed, body) = fed();
+        let flood = tokio::spawn(async move { while feed.send(Ok(Bytes::from(vec![0; 65536]))).await.is_ok() {} });
+        match send(&pools, &upstream, request(Method::POST, "/", body)).await {
+            Ok(sent) => assert_eq!(sent.response.status(), 413),
+            Err(failed) => assert_eq!(failed.error.reason(), Reason::UpstreamReset, "{failed}"),
+        }
+        tokio::time::timeout(PATIENCE, flood).await.expect("its body is let go").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_head_may_come_in_any_pieces() {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 2\r\n\r\nok";
+    let server = Server::start(|number, mut stream| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let at = number + 1;
+        stream.write_all(&ANSWER[..at]).await.unwrap();
+        tokio::task::yield_now().await;
+        stream.write_all(&ANSWER[at..]).await.unwrap();
+    })
+    .await;
+    let (pools, upstream) = (pools(), server.upstream());
+    for _ in 1..ANSWER.len() {
+        let sent = send(&pools, &upstream, get("/")).await.unwrap();
+        assert_eq!(sent.response.status(), 200);
+        assert_eq!(sent.response.headers()["x-a"], "b");
+        assert_eq!(text(sent).await.unwrap(), "ok");
+        while upstream.open_connections() > 0 {
+            pools.sweep();
+            tokio::task::yield_now().await;
+        }
+    }
+}

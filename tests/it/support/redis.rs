@@ -178,6 +178,11 @@ impl Redis {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// `redis://…`, for a configuration.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
     pub fn settings(&self) -> RedisSettings {
         let tls = self.tls.as_ref().map_or_else(RedisTls::default, |files| RedisTls {
             ca: Some(files.ca.clone()),

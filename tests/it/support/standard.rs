@@ -23,6 +23,10 @@ pub struct Standard {
 pub struct Layout {
     /// Lines of `server:`, each with its two spaces.
     pub server: String,
+    /// More of `admin`, in YAML flow, with its comma.
+    pub admin: String,
+    /// Further sections, whole.
+    pub sections: String,
     /// Where the keys of the issuer come from: lines of the issuer, each with its four spaces.
     pub issuer: String,
     /// Further issuers, upstreams and routes, in YAML flow, a line each.
@@ -37,6 +41,8 @@ impl Default for Layout {
     fn default() -> Self {
         Self {
             server: "  listeners: [{ bind: 127.0.0.1:0 }]\n  workers: 2\n".to_owned(),
+            admin: String::new(),
+            sections: String::new(),
             issuer: String::new(),
             issuers: String::new(),
             upstreams: String::new(),
@@ -49,9 +55,9 @@ impl Default for Layout {
 impl Layout {
     /// The configuration with this issuer and this upstream.
     pub fn config(&self, issuer: &str, upstream: SocketAddr) -> String {
-        let Self { server, issuer: keys, issuers, upstreams, routes, upstream: more } = self;
+        let Self { server, admin, sections, issuer: keys, issuers, upstreams, routes, upstream: more } = self;
         let mut config = format!(
-            "server:\n{server}admin: {{ bind: 127.0.0.1:0 }}\n\
+            "server:\n{server}admin: {{ bind: 127.0.0.1:0{admin} }}\n{sections}\
              telemetry:\n  log: {{ level: info, format: json }}\n  access_log: json\n\
              issuers:\n  corp:\n    issuer: {issuer}\n    audiences: [{AUDIENCE}]\n{keys}{issuers}\
              upstreams:\n  echo: {{ servers: [\"http://{upstream}\"]{more} }}\n{upstreams}routes:\n"

@@ -1,0 +1,221 @@
+//! Sessions from outside: gateways in this process, so that a test holds their clock, the development provider on the same
+//! clock, and a scripted browser. Every promise that does not name a store is kept by each of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern::app::{self, Parts, Running};
+use postern::authn::{MemoryLimits, TokenMemory};
+use postern::clock::{ManualClock, Time};
+use postern::config::{self, Sources};
+use postern::control::Control;
+use postern::devidp::{ClientEntry, Endpoint, Fault, GrantType, Provider, Settings};
+use postern::plan;
+use postern::plan::compile::{Wiring, compile, process};
+use postern::plan::running::Plan;
+use postern::telemetry::Metrics;
+
+use crate::support::browser::{Browser, Page};
+use crate::support::raw::{self, Answer};
+use crate::support::upstream::{Reply, Seen, Upstream, answer};
+
+mod access;
+mod cookies;
+mod lifetime;
+mod refresh;
+
+/// The site under test, as browsers know it.
+const SITE: &str = "https://shop.test";
+/// The name of its session cookie.
+const COOKIE: &str = "__Host-postern-shop";
+/// 32 bytes each.
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+const OTHER_KEY: &str = "YmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmI=";
+/// Seconds since 1970 when a test begins.
+const START: u64 = 1_900_000_000;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long the provider's access tokens live.
+const TOKEN: Duration = Duration::from_secs(300);
+
+/// How a world differs from the usual one.
+#[derive(Clone)]
+struct Setup {
+    store: &'static str,
+    keys: String,
+    /// Lines under the site, each with its indentation and line end.
+    site: String,
+    /// Lines under `sessions`, the same.
+    sessions: String,
+    routes: String,
+    /// Whether the provider gives a new refresh token with each use, and takes a second use for theft.
+    rotation: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let routes = "  - match: { hosts: [shop.test], path: /public/** }\n    upstream: app\n    access: public\n  - match: { path: /** }\n    upstream: app\n    access: { session: { site: shop } }\n    forward: { headers: { X-Forwarded-User: sub, X-Forwarded-Groups: groups } }\n";
+        Self {
+            store: "cookie",
+            keys: KEY.to_owned(),
+            site: String::new(),
+            sessions: String::new(),
+            routes: routes.to_owned(),
+            rotation: true,
+        }
+    }
+}
+
+impl Setup {
+    fn of(store: &'static str) -> Self {
+        Self { store, ..Self::default() }
+    }
+
+    /// The stores that every promise is kept by.
+    fn each() -> [Self; 2] {
+        ["cookie", "memory"].map(Self::of)
+    }
+
+    fn with_site(self, lines: &str) -> Self {
+        Self { site: lines.to_owned(), ..self }
+    }
+}
+
+/// One gateway.
+struct Gateway {
+    running: Running,
+    _plan: Arc<Plan>,
+}
+
+struct World {
+    hands: ManualClock,
+    provider: Provider,
+    upstream: Upstream,
+    gateway: Gateway,
+    setup: Setup,
+}
+
+impl World {
+    async fn start(setup: Setup) -> Self {
+        let hands = ManualClock::at(Time::from_seconds(START));
+        let upstream = Upstream::start(app).await;
+        let provider = provider(&hands, setup.rotation).await;
+        let gateway = Gateway::start(&setup, &hands, &provider, &upstream).await;
+        Self { hands, provider, upstream, gateway, setup }
+    }
+
+    /// Another gateway on the same clock, with the same provider and app: a replica, or the next version.
+    async fn another(&self, setup: &Setup) -> Gateway {
+        Gateway::start(setup, &self.hands, &self.provider, &self.upstream).await
+    }
+
+    fn browser(&self) -> Browser {
+        self.gateway.browser()
+    }
+
+    /// Alice, signed in; what the app saw of it is forgotten.
+    async fn alice(&self) -> Browser {
+        let (browser, page) = self.signed_in(self.browser()).await;
+        assert_eq!(page.status, 200, "{:#?}\n{}", page.trail(), page.text());
+        self.upstream.take();
+        browser
+    }
+
+    async fn signed_in(&self, mut browser: Browser) -> (Browser, Page) {
+        let page = browser.sign_in(&format!("{SITE}/orders?page=2"), "alice", "wonderland").await;
+        (browser, page)
+    }
+
+    /// How often tokens were renewed.
+    fn refreshes(&self) -> u64 {
+        self.provider.calls(GrantType::RefreshToken)
+    }
+
+    /// What the app saw since it was last asked.
+    fn seen(&self) -> Vec<Seen> {
+        self.upstream.take()
+    }
+
+    fn advance(&self, span: Duration) {
+        self.hands.advance(span);
+    }
+}
+
+impl Gateway {
+    async fn start(setup: &Setup, hands: &ManualClock, provider: &Provider, upstream: &Upstream) -> Self {
+        let text = format!(
+            "server: {{ listeners: [{{ bind: 127.0.0.1:0 }}], workers: 1 }}\nadmin: {{ bind: 127.0.0.1:0 }}\n\
+             sessions:\n  store: {}\n  keys: [{}]\n{}\
+             upstreams: {{ app: {{ servers: [http://{}] }} }}\n\
+             issuers: {{ corp: {{ issuer: {}, audiences: [orders] }} }}\n\
+             clients: {{ corp-web: {{ issuer: corp, client_id: shop, client_secret: shop-secret, scopes: [openid, profile, email, groups] }} }}\n\
+             sites:\n  shop:\n    url: {SITE}\n    sign_in: [corp-web]\n{}\
+             routes:\n{}",
+            setup.store,
+            setup.keys,
+            setup.sessions,
+            upstream.address,
+            provider.issuer(),
+            setup.site,
+            setup.routes
+        );
+        let loaded = config::load(Sources::text("gateway.yaml", text)).expect("a readable configuration");
+        let checked = plan::check(&loaded).unwrap_or_else(|report| panic!("{report}"));
+        let (clock, control, metrics) = (hands.clock(), Control::current(), Metrics::new());
+        let memory = Arc::new(TokenMemory::new(MemoryLimits::default()));
+        let wiring = Wiring {
+            clock: clock.clone(),
+            control: control.clone(),
+            metrics: metrics.clone(),
+            memory: Arc::clone(&memory),
+        };
+        let plan = Arc::new(compile(&checked, &wiring).expect("a plan"));
+        let process = process(&checked, 1, 1000);
+        let parts = Parts { clock, control, metrics, memory, access_log: None, fault: None };
+        let running = app::start(Arc::clone(&plan), &process, &parts).expect("a gateway");
+        plan.issuers[0].attempted(1).await;
+        Self { running, _plan: plan }
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        self.running.address().expect("a TCP listener")
+    }
+
+    /// A browser that knows where the site is.
+    fn browser(&self) -> Browser {
+        Browser::default().knows(SITE, self.address())
+    }
+
+    /// A request as a script of the site's page sends it, with these cookies.
+    async fn fetch(&self, method: &str, target: &str, cookies: &str, lines: &str) -> Answer {
+        let cookies = if cookies.is_empty() { String::new() } else { format!("Cookie: {cookies}\r\n") };
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\nSec-Fetch-Site: same-origin\r\n\
+             Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n{cookies}{lines}\r\n"
+        );
+        raw::request(self.address(), &head).await
+    }
+}
+
+/// What a browser would send to the site: all its cookies of that host.
+fn cookies_of(browser: &Browser) -> String {
+    let ours = browser.cookies().iter().filter(|cookie| cookie.name.starts_with(COOKIE));
+    ours.map(|cookie| format!("{}={}", cookie.name, cookie.value)).collect::<Vec<_>>().join("; ")
+}
+
+/// A page of the app: whoever sees it has got through.
+fn app(seen: &Seen) -> Reply {
+    answer(200, "text/html", format!("<h1>The app</h1><p>{}", seen.target))
+}
+
+async fn provider(hands: &ManualClock, refresh_rotation: bool) -> Provider {
+    let settings = Settings::demo().behind(SITE);
+    let alone = |client: ClientEntry| ClientEntry {
+        backchannel_logout_uri: None,
+        access_token_lifetime: TOKEN,
+        refresh_rotation,
+        ..client
+    };
+    let settings = Settings { clients: settings.clients.into_iter().map(alone).collect(), ..settings };
+    Provider::start(([127, 0, 0, 1], 0).into(), settings, hands.clock()).await.expect("a provider")
+}
