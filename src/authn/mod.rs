@@ -14,6 +14,7 @@ mod opaque;
 mod presented;
 mod session;
 mod shared;
+mod shared_store;
 mod tally;
 
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ pub use forget::{Forget, Memories, Tokens};
 pub use opaque::{Introspection, IntrospectionSettings, IntrospectionWiring};
 pub use session::SessionWay;
 pub use shared::{Doing, SharedAnswer, SharedAnswers, SharedToken, SharedUnavailable};
+pub use shared_store::StoredAnswers;
 pub use tally::IntrospectionTally;
 
 use crate::caller::Known;

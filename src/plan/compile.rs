@@ -73,11 +73,11 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let fetch = Fetch::new(wiring.clock.clone());
     let issuers =
         checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
-    let trusted = trust::trusted(checked, &issuers, wiring);
-    let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
-    let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let redis = checked.sessions.redis.clone();
     let redis = redis.and_then(|settings| Kv::redis(settings, wiring.clock.clone(), wiring.control.clone()));
+    let trusted = trust::trusted(checked, &issuers, redis.as_ref(), wiring);
+    let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
+    let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let registrations = login::registrations(checked, &issuers)?;
     let sites = login::sites(checked, &registrations, redis.as_ref(), wiring)?;
     let limits = &checked.server.limits;
