@@ -168,7 +168,7 @@ impl Visitor {
         let ask = Ask::new("POST", "/authorize/sign_in").form(&form);
         let answer = self.ask(&ask, check.demo.provider.issuer()).await?;
         match answer.field("location") {
-            Some(location) => self.navigate(&location.to_owned()).await,
+            Some(location) => self.navigate(location).await,
             None => Ok(answer),
         }
     }
