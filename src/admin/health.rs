@@ -29,7 +29,11 @@ impl Readiness {
         if draining {
             missing.push(json!({ "what": "gateway", "why": "draining" }));
         }
-        for IssuerView { name, standing, .. } in issuers {
+        for IssuerView { name, standing, introspection, .. } in issuers {
+            if let Some(view) = introspection.as_ref().filter(|view| view.left_alone) {
+                let why = view.last_error.as_deref().unwrap_or("it has failed several times in a row");
+                degraded.push(json!({ "what": "introspection", "name": name, "why": why }));
+            }
             match standing {
                 IssuerStanding::Ready { .. } => {}
                 IssuerStanding::Waiting { error } => {

@@ -19,7 +19,7 @@ use crate::telemetry::Metrics;
 use crate::wire::Body;
 
 pub use health::Readiness;
-pub use status::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView};
+pub use status::{EndpointView, IntrospectionView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView};
 
 /// How the running parts are asked how they are. Each function is called once an answer and must not wait.
 pub struct Views {

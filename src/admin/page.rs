@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::status::{Status, VERSION};
+use super::status::{IntrospectionView, Status, VERSION};
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -27,7 +27,7 @@ pub(super) fn render(status: &Status) -> String {
         uptime / 60 % 60,
         uptime % 60
     );
-    table(&mut page, "Issuers", &["name", "issuer", "standing", "keys loaded"], |page| {
+    table(&mut page, "Issuers", &["name", "issuer", "standing", "keys loaded", "introspection"], |page| {
         for view in &status.issuers {
             let standing = view.standing.word();
             let loaded = view.standing.age().map(|age| format!("{}s ago", age.as_secs()));
@@ -39,6 +39,9 @@ pub(super) fn render(status: &Status) -> String {
                 None => cell(page, standing, standing),
             }
             cell(page, "", loaded.as_deref().unwrap_or("never"));
+            let asked = view.introspection.as_ref();
+            let class = if asked.is_some_and(|asked| asked.left_alone) { "degraded" } else { "" };
+            cell(page, class, &asked.map_or_else(|| "not asked".to_owned(), IntrospectionView::words));
         }
     });
     table(&mut page, "Upstreams", &["name", "server", "health"], |page| {

@@ -15,6 +15,22 @@ pub struct IssuerView {
     /// The issuer identifier.
     pub issuer: String,
     pub standing: IssuerStanding,
+    /// How it is asked about tokens, if it is.
+    pub introspection: Option<IntrospectionView>,
+}
+
+/// How an issuer's introspection endpoint does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntrospectionView {
+    /// `closed`, `half_open` or `open`.
+    pub breaker: String,
+    /// It failed several times in a row, and has not answered since.
+    pub left_alone: bool,
+    pub last_error: Option<String>,
+    pub under_way: usize,
+    /// Answers that are kept.
+    pub positive: u64,
+    pub negative: u64,
 }
 
 /// How an issuer's keys are.
@@ -171,6 +187,24 @@ impl IssuerView {
             "error": self.standing.error(),
             "keys": keys,
             "keys_age_seconds": self.standing.age().map(|age| age.as_secs()),
+            "introspection": self.introspection.as_ref().map(IntrospectionView::to_json),
+        })
+    }
+}
+
+impl IntrospectionView {
+    /// In a few words, for the page.
+    pub(super) fn words(&self) -> String {
+        let error = self.last_error.as_ref().filter(|_| self.left_alone).map(|error| format!(": {error}"));
+        format!("breaker {}{}, {} answers kept", self.breaker, error.unwrap_or_default(), self.positive)
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "breaker": self.breaker,
+            "last_error": self.last_error,
+            "under_way": self.under_way,
+            "answers": { "positive": self.positive, "negative": self.negative },
         })
     }
 }

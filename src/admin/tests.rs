@@ -8,8 +8,12 @@ use crate::wire::body::capped;
 /// A state whose only issuer stands like this, and whose clock the test moves.
 fn state(standing: &IssuerStanding, healthy: bool) -> (AdminState, ManualClock) {
     let hands = ManualClock::at(Time::from_seconds(1_000_000));
-    let view =
-        IssuerView { name: "corp".into(), issuer: "https://login.example.com".into(), standing: standing.clone() };
+    let view = IssuerView {
+        name: "corp".into(),
+        issuer: "https://login.example.com".into(),
+        standing: standing.clone(),
+        introspection: None,
+    };
     let endpoint = EndpointView { upstream: "orders".into(), address: "http://10.0.0.1:9001".into(), healthy };
     let standing = if healthy { StoreStanding::Up } else { StoreStanding::Down { error: "connection refused".into() } };
     let store = StoreView { name: "redis".into(), standing };

@@ -1,8 +1,10 @@
 //! One running gateway: builds the shared parts once, starts the background runtime and the workers, and ends them in
 //! order. Comes in: a compiled plan. Goes out: [`Running`], which knows the addresses and how to stop.
 
+mod introspections;
 pub mod machine;
 mod observe;
+pub mod online;
 pub mod serve;
 
 use std::net::SocketAddr;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::introspections;
 use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest};
 use crate::admin::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, Views};
 use crate::authn::{Forget, TokenMemory, Tokens};
@@ -18,20 +19,21 @@ pub fn views(plan: &Arc<Plan>) -> Views {
     let (issuers, endpoints, routes) = (Arc::clone(plan), Arc::clone(plan), Arc::clone(plan));
     let stores = plan.redis.clone();
     Views {
-        issuers: Box::new(move || issuers.issuers.iter().map(|issuer| issuer_view(issuer)).collect()),
+        issuers: Box::new(move || issuers.issuers.iter().map(|issuer| issuer_view(&issuers, issuer)).collect()),
         endpoints: Box::new(move || endpoint_views(&endpoints)),
         routes: Box::new(move || route_views(&routes)),
         stores: Box::new(move || stores.iter().map(store_view).collect()),
     }
 }
 
-fn issuer_view(issuer: &Issuer) -> IssuerView {
+fn issuer_view(plan: &Plan, issuer: &Issuer) -> IssuerView {
     let standing = match issuer.standing() {
         Standing::Waiting { error } => IssuerStanding::Waiting { error: error.map(|error| error.to_string()) },
         Standing::Ready { age, keys, .. } => IssuerStanding::Ready { age, keys },
         Standing::Degraded { error, age } => IssuerStanding::Degraded { error: error.to_string(), age },
     };
-    IssuerView { name: issuer.settings().name.to_string(), issuer: issuer.settings().issuer.to_string(), standing }
+    let (name, identifier) = (issuer.settings().name.to_string(), issuer.settings().issuer.to_string());
+    IssuerView { name, issuer: identifier, standing, introspection: introspections::view(plan, issuer) }
 }
 
 fn endpoint_views(plan: &Plan) -> Vec<EndpointView> {
@@ -93,12 +95,12 @@ pub struct Sources {
     pub access_log: Option<AccessLog>,
 }
 
-fn sample(labels: &[&str], value: f64) -> Sample {
+pub(super) fn sample(labels: &[&str], value: f64) -> Sample {
     Sample { labels: labels.iter().map(|label| (*label).to_owned()).collect(), value }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point; counts stay far below 2^53")]
-const fn number(count: u64) -> f64 {
+pub(super) const fn number(count: u64) -> f64 {
     count as f64
 }
 
@@ -113,6 +115,7 @@ pub fn register(metrics: &Metrics, sources: Sources) {
         &["issuer", "verdict"],
         move || checked.issuers.iter().flat_map(|issuer| token_checks(issuer)).collect(),
     );
+    introspections::register(metrics, &plan);
     let aged = Arc::clone(&plan);
     metrics.watch(
         Kind::Gauge,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::online::{self, Tried};
 use super::{Parts, Running, StartError, start};
 use crate::authn::{MemoryLimits, TokenMemory};
 use crate::clock::Clock;
@@ -57,6 +58,23 @@ pub fn serve(checked: &Checked, rust_log: Option<&str>) -> Result<ExitCode, Serv
     }
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reaches what a checked configuration relies on, once; starts nothing that listens.
+///
+/// # Errors
+/// [`ServeError`] when a part of the plan cannot be built, or there is no runtime to be had.
+pub fn try_online(checked: &Checked) -> Result<Vec<Tried>, ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let clock = Clock::system();
+    let wiring = Wiring {
+        clock: clock.clone(),
+        control: Control::new(runtime.handle().clone()),
+        metrics: Metrics::new(),
+        memory: Arc::new(TokenMemory::new(MemoryLimits::default())),
+    };
+    let plan = compile(checked, &wiring)?;
+    Ok(runtime.block_on(online::reach(&plan, &clock)))
 }
 
 /// Compiles and starts a gateway on the given background runtime.

@@ -215,6 +215,7 @@ impl Answers {
     }
 
     /// Lets the cache do what it has put off, so that its bounds hold exactly.
+    #[cfg(test)]
     pub(super) fn settle(&self) {
         self.positive.run_pending_tasks();
         self.negative.run_pending_tasks();

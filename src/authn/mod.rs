@@ -14,9 +14,11 @@ mod opaque;
 mod presented;
 mod session;
 mod shared;
+mod shared_store;
 mod tally;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -30,11 +32,13 @@ pub use forget::{Forget, Memories, Tokens};
 pub use opaque::{Introspection, IntrospectionSettings, IntrospectionWiring};
 pub use session::SessionWay;
 pub use shared::{Doing, SharedAnswer, SharedAnswers, SharedToken, SharedUnavailable};
+pub use shared_store::StoredAnswers;
 pub use tally::IntrospectionTally;
 
 use crate::caller::Known;
 use crate::clock::Time;
 use crate::reason::Reason;
+use crate::session::{Live, Sessions};
 use crate::wire::cookies::{CookieChanges, OwnCookies};
 use crate::wire::{Arrival, Facts};
 use presented::Presented;
@@ -51,6 +55,8 @@ pub struct Ways {
 pub struct Seen {
     pub known: Known,
     pub cookies: CookieChanges,
+    /// The session, where what it opens ends with it.
+    pub lasting: Option<(Arc<Sessions>, Arc<Live>)>,
 }
 
 impl Default for Seen {
@@ -61,7 +67,7 @@ impl Default for Seen {
 
 impl Seen {
     fn of(known: Known) -> Self {
-        Self { known, cookies: CookieChanges::default() }
+        Self { known, cookies: CookieChanges::default(), lasting: None }
     }
 }
 

@@ -127,6 +127,11 @@ impl Introspection {
         self.introspector.issuer()
     }
 
+    /// Whom it asks, to try that by hand.
+    pub const fn introspector(&self) -> &Introspector {
+        &self.introspector
+    }
+
     pub const fn tally(&self) -> &IntrospectionTally {
         &self.tally
     }

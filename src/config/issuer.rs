@@ -184,7 +184,7 @@ words! {
 }
 words! {
     /// Where answers are shared with other replicas.
-    SharedAnswers { #[default] Off = "off" } later { "redis" }
+    SharedAnswers { #[default] Off = "off", Redis = "redis" }
 }
 
 /// An issuer's endpoints, where they are not those of its metadata document (RFC 8414 section 2).

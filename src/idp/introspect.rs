@@ -139,6 +139,8 @@ impl Introspector {
         let now = self.clock.tick();
         match &told {
             Ok(_) => leave.good(now),
+            // Discovery has not come that far; the endpoint itself has not failed.
+            Err(IntrospectError::NoEndpoint) => leave.good(now),
             Err(error) => {
                 leave.failed(now);
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string().into());

@@ -22,7 +22,10 @@ pub(crate) const KEYS: &str = "/keys";
 
 #[derive(Clone)]
 pub(crate) enum Answer {
+    /// As JSON.
     Status(u16, Vec<u8>),
+    /// Under this media type.
+    Typed(u16, &'static str, Vec<u8>),
     /// Never anything.
     Silence,
     /// The connection is closed without a word.
@@ -149,10 +152,16 @@ async fn serve(
     asked.push_str(std::str::from_utf8(&body).unwrap());
     requests.send_modify(|requests| requests.push(asked));
     let answer = answers.lock().unwrap().get(&path).cloned();
-    let whole = match answer.unwrap_or(Answer::Status(404, Vec::new())) {
-        Answer::Status(status, body) => {
+    let json = "application/json; charset=utf-8";
+    let answer = match answer.unwrap_or(Answer::Status(404, Vec::new())) {
+        Answer::Status(status, body) => Answer::Typed(status, json, body),
+        answer => answer,
+    };
+    let whole = match answer {
+        Answer::Status(..) => unreachable!("it is typed"),
+        Answer::Typed(status, media_type, body) => {
             let head = format!(
-                "HTTP/1.1 {status} x\r\nLocation: /elsewhere\r\nContent-Type: application/json; charset=utf-8\r\n\
+                "HTTP/1.1 {status} x\r\nLocation: /elsewhere\r\nContent-Type: {media_type}\r\n\
                  Content-Length: {}\r\n\r\n",
                 body.len()
             );

@@ -20,6 +20,7 @@ use crate::authn::{BearerWay, Memories, SessionWay, TokenMemory, Trusted, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::site::LongLived;
 use crate::config::upstream::Balance;
 use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
@@ -73,11 +74,11 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let fetch = Fetch::new(wiring.clock.clone());
     let issuers =
         checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
-    let trusted = trust::trusted(checked, &issuers, wiring);
-    let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
-    let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let redis = checked.sessions.redis.clone();
     let redis = redis.and_then(|settings| Kv::redis(settings, wiring.clock.clone(), wiring.control.clone()));
+    let trusted = trust::trusted(checked, &issuers, redis.as_ref(), wiring);
+    let introspections: Vec<_> = trusted.iter().filter_map(|trusted| trusted.introspection.clone()).collect();
+    let upstreams = checked.upstreams.iter().map(upstream).collect::<Result<Vec<_>, _>>()?;
     let registrations = login::registrations(checked, &issuers)?;
     let sites = login::sites(checked, &registrations, redis.as_ref(), wiring)?;
     let limits = &checked.server.limits;
@@ -298,7 +299,11 @@ fn route(
                 let (settings, sites) = sites;
                 let written = settings.get(session.site).ok_or_else(dangling)?;
                 let site = sites.get(session.site).ok_or_else(dangling)?;
-                Ok(SessionWay::new(Arc::clone(site.sessions()), login::cross_site(written)))
+                Ok(SessionWay::new(
+                    Arc::clone(site.sessions()),
+                    login::cross_site(written),
+                    written.long_lived == LongLived::End,
+                ))
             });
             (Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement)
         }

@@ -3,7 +3,7 @@
 use super::findings::Findings;
 use super::settings::{ClientCredentials, ClientSettings, IntrospectionSettings, IssuerSettings};
 use crate::config::ValuePath;
-use crate::config::issuer::{Introspection, Issuer, Tokens};
+use crate::config::issuer::{Introspection, Issuer, SharedAnswers, Tokens};
 use crate::config::values::Period;
 
 /// Fills in how issuers are asked, where they are.
@@ -48,6 +48,7 @@ fn one(
         max_entries: cache.max_entries as usize,
         max_bytes: cache.max_bytes.as_usize(),
         obey_no_store: cache.obey_no_store,
+        shared: shared(findings, &at.key("cache").key("shared"), cache.shared),
         missing_audience: written.missing_audience,
         signed: written.signed,
         stale_if_error: written.stale_if_error.0,
@@ -87,6 +88,24 @@ fn client(
         findings.warning(&at, message, "a client with a secret (RFC 7662 section 2.1)");
     }
     Some(found)
+}
+
+/// Shared answers lie in the Redis of the sessions, sealed with keys that come from theirs.
+fn shared(findings: &mut Findings<'_>, at: &ValuePath, written: SharedAnswers) -> bool {
+    let sessions = &findings.loaded.config.sessions;
+    let (has_redis, has_keys) = (sessions.redis.is_some(), !sessions.keys.is_empty());
+    if written == SharedAnswers::Off {
+        return false;
+    }
+    if !has_redis {
+        findings.error_with(at, "there is no Redis", "`sessions: { redis: { urls: [rediss://redis:6379] } }`");
+    }
+    if !has_keys {
+        let hint =
+            "`sessions: { keys: [{ env: POSTERN_SESSION_KEY }] }`, of 32 random bytes, the same for all replicas";
+        findings.error_with(at, "there is no key to seal the answers with", hint);
+    }
+    true
 }
 
 fn bounds(findings: &mut Findings<'_>, at: &ValuePath, written: &Introspection) {

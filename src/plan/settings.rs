@@ -167,6 +167,8 @@ pub struct IntrospectionSettings {
     pub max_entries: usize,
     pub max_bytes: usize,
     pub obey_no_store: bool,
+    /// `cache.shared: redis`; there is a Redis then, and keys.
+    pub shared: bool,
     pub missing_audience: MissingAudience,
     pub signed: bool,
     pub stale_if_error: Duration,

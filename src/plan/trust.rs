@@ -5,28 +5,44 @@ use std::sync::Arc;
 
 use super::compile::{Wiring, client_identity};
 use super::settings::{Checked, IntrospectionSettings, IssuerSettings, KeySource};
-use crate::authn::{self, AnswerLimits, Introspection, IntrospectionWiring, Trusted};
+use crate::authn::{self, AnswerLimits, Introspection, IntrospectionWiring, SharedAnswers, StoredAnswers, Trusted};
 use crate::config::issuer::{MissingAudience, Tokens};
 use crate::idp::introspect::{Introspector, IntrospectorSettings};
 use crate::idp::{self, Issuer};
+use crate::kv::Kv;
 
 /// One for each issuer, in their order.
-pub(super) fn trusted(checked: &Checked, issuers: &[Arc<Issuer>], wiring: &Wiring) -> Vec<Trusted> {
+pub(super) fn trusted(checked: &Checked, issuers: &[Arc<Issuer>], redis: Option<&Kv>, wiring: &Wiring) -> Vec<Trusted> {
     let both = checked.issuers.iter().zip(issuers);
     both.map(|(written, issuer)| Trusted {
         issuer: Arc::clone(issuer),
         signs: written.tokens != Tokens::Opaque,
         answers: written.tokens != Tokens::Jwt,
         confirms: written.introspect_jwts,
-        introspection: written.introspection.and_then(|written| introspection(checked, &written, issuer, wiring)),
+        introspection: written.introspection.and_then(|written| {
+            let shared = shared(checked, &written, redis, wiring);
+            introspection(checked, &written, issuer, shared, wiring)
+        }),
     })
     .collect()
+}
+
+/// The second level, where answers are shared.
+fn shared(
+    checked: &Checked,
+    written: &IntrospectionSettings,
+    redis: Option<&Kv>,
+    wiring: &Wiring,
+) -> Option<Arc<dyn SharedAnswers>> {
+    let (redis, keys) = (redis.filter(|_| written.shared)?, checked.sessions.keys.as_ref()?);
+    Some(Arc::new(StoredAnswers::new(redis.clone(), keys, written.ttl, wiring.clock.clone())))
 }
 
 fn introspection(
     checked: &Checked,
     written: &IntrospectionSettings,
     issuer: &Arc<Issuer>,
+    shared: Option<Arc<dyn SharedAnswers>>,
     wiring: &Wiring,
 ) -> Option<Arc<Introspection>> {
     let client = client_identity(checked.clients.get(written.client)?);
@@ -49,7 +65,7 @@ fn introspection(
         clock: wiring.clock.clone(),
         control: wiring.control.clone(),
         memory: Arc::clone(&wiring.memory),
-        shared: None,
+        shared,
     };
     Some(Introspection::new(introspector, settings, wiring))
 }

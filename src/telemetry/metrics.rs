@@ -53,8 +53,11 @@ struct Source {
 
 enum Read {
     Numbers(Kind, Box<dyn Fn() -> Vec<Sample> + Send + Sync>),
-    Times(Box<dyn Fn() -> Vec<(Vec<String>, Option<Histogram>)> + Send + Sync>),
+    Times(Box<dyn Fn() -> Shown + Send + Sync>),
 }
+
+/// Distributions with the values of their labels; `None` while nothing was observed.
+type Shown = Vec<(Vec<String>, Option<Histogram>)>;
 
 impl Default for Metrics {
     fn default() -> Self {

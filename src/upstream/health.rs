@@ -81,7 +81,7 @@ fn report(shared: &Shared, endpoint: &Endpoint, outcome: Result<(), BoxError>) {
 }
 
 /// One check on a connection of its own. Any status below 400 is well.
-async fn ask(shared: &Shared, endpoint: &Endpoint, path: &str, clock: &Clock) -> Result<(), BoxError> {
+pub(super) async fn ask(shared: &Shared, endpoint: &Endpoint, path: &str, clock: &Clock) -> Result<(), BoxError> {
     let settings = &shared.settings;
     let (stream, protocol) = connect(endpoint, shared.tls.as_ref(), false, settings.connect_timeout, clock).await?;
     let place = shared.limit.extra_place();

@@ -24,6 +24,7 @@ mod http2;
 mod limit;
 mod open;
 mod pool;
+mod reach;
 mod request_body;
 mod resolve;
 mod send;
@@ -38,6 +39,7 @@ pub use body::UpstreamBody;
 pub use error::{BodyError, Failed, SendError, SetUpError, TimeoutKind};
 pub use http1::Tunnel;
 pub use pool::{Pool, Pools};
+pub use reach::Reached;
 pub use send::{SendOptions, Sent};
 pub use settings::{
     Balance, HealthCheck, HostRule, ServerAddress, ServerScheme, ServerSettings, UpstreamSettings, UpstreamTls,

@@ -89,3 +89,34 @@ fn a_verdict_holds_in_its_span() {
     let usable = |seconds| known.is_usable(Time::from_seconds(seconds));
     assert!(!usable(4) && usable(5) && usable(9) && !usable(10));
 }
+
+#[test]
+fn verdicts_are_taken_back_by_who_they_are_about() {
+    use crate::authn::forget::{Forget, Tokens};
+    let memory = TokenMemory::new(MemoryLimits::default());
+    ["alice", "bob"].iter().for_each(|token| put(&memory, token));
+    let forget = |tokens: Tokens, issuer: Option<&str>| {
+        let mut forgotten = HashSet::new();
+        memory.forget_all(&Forget { tokens, issuer: issuer.map(Into::into) }, &mut forgotten);
+        forgotten.len()
+    };
+    assert_eq!(forget(Tokens::Subject("alice".into()), Some("other")), 0);
+    assert_eq!(forget(Tokens::Subject("alice".into()), Some("corp")), 1);
+    assert!(!has(&memory, "alice") && has(&memory, "bob"));
+    assert_eq!(forget(Tokens::Token(crate::seal::Secret::new("bob".to_owned())), Some("https://id.example")), 1);
+    assert!(!has(&memory, "bob"));
+    assert_eq!((memory.counts().entries, memory.counts().bytes), (0, 0));
+}
+
+#[test]
+fn what_was_checked_before_something_was_forgotten_is_not_remembered_after() {
+    use crate::authn::forget::{Forget, Tokens};
+    let memory = TokenMemory::new(MemoryLimits::default());
+    let era = memory.era();
+    let nobody = Forget { tokens: Tokens::Subject("nobody".into()), issuer: None };
+    memory.forget_all(&nobody, &mut HashSet::new());
+    memory.remember(memory.digest("alice"), remembered("alice"), 5, era);
+    assert!(!has(&memory, "alice"));
+    put(&memory, "alice");
+    assert!(has(&memory, "alice"));
+}

@@ -11,8 +11,8 @@ const STEPS: [&str; 5] = ["route", "credential", "check", "policy", "upstream"];
 fn stopped_at(reason: &str) -> usize {
     match reason.split('.').next().unwrap_or_default() {
         "request" | "route" => 0,
-        "credential" | "session" | "login" | "logout" => 1,
-        "token" | "issuer" | "introspection" => 2,
+        "credential" => 1,
+        "token" | "issuer" | "introspection" | "login" | "logout" | "session" => 2,
         "scope" | "claims" | "policy" | "step_up" => 3,
         _ => 4,
     }

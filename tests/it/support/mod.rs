@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod gateway;
 pub mod h2;
 pub mod keys;
+pub mod oidc_provider;
 pub mod provider;
 pub mod raw;
 pub mod redis;

@@ -1,7 +1,8 @@
 // An identity provider for the interoperability tests: npm `oidc-provider`, set up by what a test sends.
 //
 // Comes in: one line of JSON on stdin, see `settings` below. Goes out: one line of JSON on stdout, `{"issuer": …}`, when
-// it serves. It ends when stdin does, so that none outlives its test. Its state is in memory.
+// it serves. It ends when stdin does, so that none outlives its test. Its state is in memory. `GET /asked` says how often
+// each path was asked for.
 
 import { createServer as createHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
@@ -127,6 +128,13 @@ server.listen(0, '127.0.0.1', () => {
   const provider = new Provider(issuer, configuration);
   registerGrants(provider);
   provider.on('server_error', (_, error) => console.error(error));
-  server.on('request', provider.callback());
+  const serve = provider.callback();
+  const asked = {};
+  server.on('request', (request, response) => {
+    const { pathname } = new URL(request.url, issuer);
+    if (pathname === '/asked') return response.end(JSON.stringify(asked));
+    asked[pathname] = (asked[pathname] ?? 0) + 1;
+    return serve(request, response);
+  });
   console.log(JSON.stringify({ issuer }));
 });

@@ -1,0 +1,134 @@
+//! Reaches what a configuration relies on, once: issuers and their keys, introspection, Redis, upstreams. Comes in: a
+//! plan that was compiled and not started. Goes out: one line for each, with the place in the configuration that it is
+//! about. Requests of others are not concerned: nothing listens.
+
+use std::time::Duration;
+
+use crate::authn::Introspection;
+use crate::clock::Clock;
+use crate::config::ValuePath;
+use crate::idp::introspect::{IntrospectError, Introspected};
+use crate::idp::{Issuer, Standing};
+use crate::kv::Kv;
+use crate::plan::running::Plan;
+use crate::seal::{Secret, random};
+use crate::upstream::Upstream;
+
+/// One thing that was tried.
+#[derive(Debug)]
+pub struct Tried {
+    /// Where it stands in the configuration.
+    pub path: ValuePath,
+    pub outcome: Outcome,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// What was found.
+    Good(String),
+    /// What is wrong, and what might help.
+    Wrong(String, String),
+}
+
+/// Issuers have deadlines of their own for each request; this one is for a first load as a whole.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tries everything, one after the other, in the order of the sections.
+pub async fn reach(plan: &Plan, clock: &Clock) -> Vec<Tried> {
+    for issuer in &plan.issuers {
+        issuer.start();
+    }
+    if let Some(redis) = &plan.redis {
+        redis.start();
+    }
+    let mut tried = Vec::new();
+    for issuer in &plan.issuers {
+        let path = ValuePath::root().key("issuers").key(&issuer.settings().name);
+        let outcome = reach_issuer(issuer, clock).await;
+        let is_there = matches!(outcome, Outcome::Good(_));
+        tried.push(Tried { path: path.clone(), outcome });
+        let introspection = plan.introspections.iter().find(|asked| asked.issuer().id() == issuer.id());
+        if let Some(introspection) = introspection.filter(|_| is_there) {
+            tried.push(Tried { path: path.key("introspection"), outcome: ask(introspection).await });
+        }
+    }
+    if let Some(redis) = &plan.redis {
+        let path = ValuePath::root().key("sessions").key("redis");
+        tried.push(Tried { path, outcome: reach_redis(redis).await });
+    }
+    for upstream in &plan.upstreams {
+        tried.extend(reach_upstream(upstream, clock).await);
+    }
+    tried
+}
+
+async fn reach_issuer(issuer: &Issuer, clock: &Clock) -> Outcome {
+    let hint = || "is `issuer` what its discovery document says, and is it reachable from here?".to_owned();
+    tokio::select! {
+        () = issuer.attempted(1) => {}
+        () = clock.sleep(PATIENCE) => return Outcome::Wrong(format!("no answer within {PATIENCE:?}"), hint()),
+    }
+    match issuer.standing() {
+        Standing::Ready { keys, skipped: 0, .. } => Outcome::Good(format!("reached, {}", counted(keys, "key"))),
+        Standing::Ready { keys, skipped, .. } => {
+            Outcome::Good(format!("reached, {}, {} that can't be used", counted(keys, "key"), counted(skipped, "more")))
+        }
+        Standing::Waiting { error } => Outcome::Wrong(error.as_deref().unwrap_or("not reached").to_owned(), hint()),
+        Standing::Degraded { error, .. } => Outcome::Wrong(error.as_ref().to_owned(), hint()),
+    }
+}
+
+/// Asks about a token that nobody has issued.
+async fn ask(introspection: &Introspection) -> Outcome {
+    let introspector = introspection.introspector();
+    let Ok(leave) = introspector.leave() else {
+        return Outcome::Wrong("the endpoint is left alone".to_owned(), "try again".to_owned());
+    };
+    match introspector.ask(leave, &Secret::new(random::token())).await {
+        Ok(Introspected::Inactive) => Outcome::Good("our client may introspect".to_owned()),
+        Ok(Introspected::Active(..)) => Outcome::Wrong(
+            "it says of a token that nobody has issued that it is active".to_owned(),
+            "every token would pass: this is no introspection endpoint to rely on".to_owned(),
+        ),
+        Ok(Introspected::Unclear) => Outcome::Wrong(
+            "it does not say whether a token is active".to_owned(),
+            "the answer needs `\"active\": false` (RFC 7662 section 2.2)".to_owned(),
+        ),
+        Err(error @ IntrospectError::Refused(_)) => Outcome::Wrong(
+            error.to_string(),
+            "look at the client's secret and `authentication`, and whether the issuer lets it introspect".to_owned(),
+        ),
+        Err(error @ IntrospectError::NoEndpoint) => {
+            Outcome::Wrong(error.to_string(), "`endpoints: { introspection: … }`".to_owned())
+        }
+        Err(error) => Outcome::Wrong(error.to_string(), "an introspection endpoint (RFC 7662)".to_owned()),
+    }
+}
+
+async fn reach_redis(redis: &Kv) -> Outcome {
+    match redis.ping().await {
+        Ok(()) => Outcome::Good("reached, and it lets us in".to_owned()),
+        Err(error) => Outcome::Wrong(error.to_string(), "address, TLS, user and password".to_owned()),
+    }
+}
+
+async fn reach_upstream(upstream: &Upstream, clock: &Clock) -> Vec<Tried> {
+    let path = ValuePath::root().key("upstreams").key(upstream.name()).key("servers");
+    let tried = upstream.reach(clock).await.into_iter().enumerate().map(|(index, reached)| {
+        let outcome = match reached.outcome {
+            Ok(()) => Outcome::Good(format!("{} reached", reached.server)),
+            Err(error) => Outcome::Wrong(
+                format!("{} can't be reached: {error}", reached.server),
+                "is it running, and is the address right?".to_owned(),
+            ),
+        };
+        Tried { path: path.index(index), outcome }
+    });
+    tried.collect()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 || what == "more" { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
