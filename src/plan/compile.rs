@@ -20,6 +20,7 @@ use crate::authn::{BearerWay, Memories, SessionWay, TokenMemory, Trusted, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
 use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::site::LongLived;
 use crate::config::upstream::Balance;
 use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
@@ -298,7 +299,11 @@ fn route(
                 let (settings, sites) = sites;
                 let written = settings.get(session.site).ok_or_else(dangling)?;
                 let site = sites.get(session.site).ok_or_else(dangling)?;
-                Ok(SessionWay::new(Arc::clone(site.sessions()), login::cross_site(written)))
+                Ok(SessionWay::new(
+                    Arc::clone(site.sessions()),
+                    login::cross_site(written),
+                    written.long_lived == LongLived::End,
+                ))
             });
             (Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement)
         }
