@@ -10,7 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use super::answer::Content;
 use super::exchange::Exchange;
 use super::refusal::{Kind, Refusal};
-use super::request_body::{RequestBody, RequestBodyError};
+use super::request_body::{RequestBody, RequestBodyError, Silence};
 use super::{Connection, View};
 use crate::outbound::Outgoing;
 use crate::plan::running::Route;
@@ -49,7 +49,7 @@ pub async fn send(
     match view.pools.send(&route.upstream, request, options).await {
         Ok(sent) => {
             exchange.on_upstream_end(Some(sent.endpoint), sent.attempts);
-            Ok(pass_back(sent.response, switch, connection))
+            Ok(pass_back(sent.response, switch, connection, route))
         }
         Err(failed) => {
             exchange.on_upstream_end(failed.endpoint.clone(), failed.attempts);
@@ -64,6 +64,7 @@ fn watched(connection: &Connection, route: &Route, exchange: &mut Exchange, view
         limit: view.plan.limits.body,
         passed: exchange.received(),
         watch: connection.watch.clone(),
+        silence: if connection.watch.is_none() { Silence::new(view.plan.limits.body_silence) } else { None },
         trailers: route.request_trailers.then(|| Arc::clone(&view.plan.owned)),
     })
 }
@@ -73,6 +74,7 @@ fn pass_back(
     mut response: Response<UpstreamBody>,
     switch: Option<Switch>,
     connection: &Connection,
+    route: &Route,
 ) -> Response<Content> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some((_, client)) = switch
@@ -80,8 +82,9 @@ fn pass_back(
         let (head, body) = response.into_parts();
         if let Some(upstream) = body.into_tunnel() {
             let kept = Arc::clone(&connection.kept);
+            let idle = route.upstream.settings().stream_idle;
             tokio::spawn(async move {
-                upgrade::pipe(client, upstream).await;
+                upgrade::pipe(client, upstream, idle).await;
                 drop(kept);
             });
         }
