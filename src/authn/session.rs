@@ -58,7 +58,7 @@ impl SessionWay {
         let registration = self.sessions.registration(session)?;
         let issuer = registration.issuer().settings();
         let scope = session.tokens.scope.as_deref().unwrap_or(&registration.settings().scope);
-        Some(Caller::new(Identity {
+        let caller = Caller::new(Identity {
             issuer: Arc::clone(&issuer.name),
             iss: Arc::clone(&issuer.issuer),
             subject: Some(session.subject.clone()),
@@ -68,7 +68,11 @@ impl SessionWay {
             scopes: ScopeSet::parse(scope),
             claims: session.claims.clone(),
             expires_at: session.signed_in_at.plus(self.sessions.settings().absolute),
-        }))
+        });
+        Some(match &session.tokens.access {
+            Some(token) => caller.with_token(token.clone(), session.tokens.access_expires_at),
+            None => caller,
+        })
     }
 }
 

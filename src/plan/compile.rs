@@ -19,7 +19,7 @@ use super::trust;
 use crate::authn::{BearerWay, Memories, SessionWay, TokenMemory, Trusted, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
-use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::LongLived;
 use crate::config::upstream::Balance;
 use crate::control::Control;
@@ -316,6 +316,11 @@ fn route(
             Authorization::Keep => outbound::Authorization::Keep,
         },
         headers: forward.headers.clone(),
+        relay: match forward.access_token {
+            AccessToken::Off => None,
+            AccessToken::Header => Some(outbound::Relay::Header),
+            AccessToken::Bearer => Some(outbound::Relay::Bearer),
+        },
         strip_prefix: forward.strip_prefix.clone(),
         add_prefix: forward.add_prefix.clone(),
     })
