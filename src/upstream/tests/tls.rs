@@ -35,8 +35,7 @@ impl Drop for Certificate {
     }
 }
 
-/// Serves HTTP/1.1 or HTTP/2 over TLS, as ALPN settles it, and tells which.
-async fn tls_server(certificate: &Certificate, alpn: &[&[u8]]) -> Server {
+fn acceptor(certificate: &Certificate, alpn: &[&[u8]]) -> tokio_rustls::TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -45,7 +44,12 @@ async fn tls_server(certificate: &Certificate, alpn: &[&[u8]]) -> Server {
         .with_single_cert(certificate.chain.clone(), certificate.key.clone_key())
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+}
+
+/// Serves HTTP/1.1 or HTTP/2 over TLS, as ALPN settles it, and tells which.
+async fn tls_server(certificate: &Certificate, alpn: &[&[u8]]) -> Server {
+    let acceptor = acceptor(certificate, alpn);
     Server::start(move |_, stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -142,4 +146,35 @@ async fn unusable_files_are_refused_at_once() {
     let half =
         UpstreamTls { ca: Some(certificate.file()), certificate: Some(certificate.file()), ..UpstreamTls::default() };
     assert!(matches!(Upstream::new(https(&server, half)), Err(SetUpError::HalfIdentity)));
+}
+
+#[tokio::test]
+async fn the_end_of_an_upload_is_sent_though_the_server_read_late() {
+    const LENGTH: usize = 8 << 20;
+    let certificate = Certificate::new(&["127.0.0.1"]);
+    let acceptor = acceptor(&certificate, &[]);
+    let server = Server::start(move |_, stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            read_head(&mut stream).await.unwrap();
+            // Until what lies between is full.
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+            let mut left = LENGTH;
+            let mut buffer = vec![0; 1 << 16];
+            while left > 0 {
+                left -= stream.read(&mut buffer).await.unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            let _ = stream.read(&mut buffer).await;
+        }
+    })
+    .await;
+    let tls = UpstreamTls { ca: Some(certificate.file()), ..UpstreamTls::default() };
+    let upstream = Upstream::new(https(&server, tls)).unwrap();
+    let pools = pools();
+    let upload = request(Method::POST, "/", Body::from(vec![b'x'; LENGTH]));
+    assert_eq!(text(send(&pools, &upstream, upload).await.unwrap()).await.unwrap(), "ok");
 }
