@@ -145,6 +145,7 @@ async fn a_body_is_whole_after_an_attempt_that_sent_nothing() {
     std::fs::create_dir(&folder).unwrap();
     let path = folder.join("server.sock");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (close, told) = std::sync::mpsc::channel();
     let (closed, waits) = std::sync::mpsc::channel();
     let server = std::thread::spawn(move || {
         use std::io::{Read as _, Write as _};
@@ -168,12 +169,13 @@ async fn a_body_is_whole_after_an_attempt_that_sent_nothing() {
                 }
             };
             stream.write_all(OK.as_bytes()).unwrap();
-            drop(stream);
-            if number % 2 == 0 {
-                closed.send(()).unwrap();
-            } else {
+            if number % 2 == 1 {
                 bodies.push(body);
+                continue;
             }
+            let _ = told.recv();
+            drop(stream);
+            let _ = closed.send(());
         }
         bodies
     });
@@ -184,6 +186,7 @@ async fn a_body_is_whole_after_an_attempt_that_sent_nothing() {
     for announced in [true, false] {
         text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
         // Blocks the runtime's only thread: it can't hear that the server closes.
+        close.send(()).unwrap();
         waits.recv().unwrap();
         let (feed, body) = fed();
         feed.send(Ok(Bytes::from_static(b"hello"))).await.unwrap();
@@ -196,6 +199,7 @@ async fn a_body_is_whole_after_an_attempt_that_sent_nothing() {
         text(sent).await.unwrap();
     }
     text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
+    drop(close);
     assert_eq!(server.join().unwrap(), ["hello", "5\r\nhello\r\n0\r\n\r\n"]);
     std::fs::remove_dir_all(folder).unwrap();
 }

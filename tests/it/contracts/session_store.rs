@@ -103,7 +103,7 @@ fn registration(hands: &ManualClock) -> Arc<Registration> {
         name: "corp".into(),
         issuer: ISSUER.into(),
         audiences: Audiences::Any,
-        algorithms: AlgorithmSet::parse(["ES256"].into_iter()).unwrap(),
+        algorithms: AlgorithmSet::parse(["ES256"]).unwrap(),
         token_type: TokenType::Any,
         accept_id_tokens: false,
         clock_skew: Duration::ZERO,
