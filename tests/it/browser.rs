@@ -10,6 +10,7 @@ use crate::support::browser::{Browser, Page};
 use crate::support::gateway::{Gateway, Start};
 use crate::support::upstream::{Reply, Seen, Upstream, answer};
 
+mod chromium;
 mod landing;
 mod lies;
 mod sign_in;

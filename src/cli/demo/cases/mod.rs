@@ -8,6 +8,7 @@ mod grants;
 mod identity;
 mod outages;
 mod rules;
+mod site;
 mod streams;
 mod tokens;
 
@@ -24,6 +25,7 @@ pub async fn all(check: &mut Check) {
     answers::run(check).await;
     streams::run(check).await;
     grants::run(check).await;
+    site::run(check).await;
     outages::run(check).await;
 }
 
