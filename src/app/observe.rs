@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::introspections;
-use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest};
+use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest, Undone};
 use crate::admin::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, Views};
 use crate::authn::{Forget, TokenMemory, Tokens};
 use crate::idp::{Issuer, Standing};
 use crate::kv::{self, Kv, Tally};
+use crate::login::Site;
 use crate::plan::running::Plan;
 use crate::server::worker::ConnectionCount;
 use crate::telemetry::{AccessLog, Kind, Metrics, Sample};
@@ -72,7 +73,16 @@ pub fn deeds(plan: &Arc<Plan>) -> Deeds {
     Deeds {
         forget: Box::new(move |wanted| {
             let plan = Arc::clone(&plan);
-            Box::pin(async move { plan.memories.forget(&meant(wanted)).await })
+            Box::pin(async move {
+                let known = |wanted: &str| {
+                    let settings = plan.issuers.iter().map(|issuer| issuer.settings());
+                    settings.into_iter().any(|issuer| *issuer.name == *wanted || *issuer.issuer == *wanted)
+                };
+                if wanted.issuer.as_deref().is_some_and(|wanted| !known(wanted)) {
+                    return Err(Undone::NoSuchIssuer);
+                }
+                plan.memories.forget(&meant(wanted)).await.map_err(|_| Undone::Store)
+            })
         }),
     }
 }
@@ -116,6 +126,14 @@ pub fn register(metrics: &Metrics, sources: Sources) {
         move || checked.issuers.iter().flat_map(|issuer| token_checks(issuer)).collect(),
     );
     introspections::register(metrics, &plan);
+    let renewing = Arc::clone(&plan);
+    metrics.watch(
+        Kind::Counter,
+        "postern_session_renewals_total",
+        "Renewals of sessions' tokens, by site: renewed, over (the issuer refused), failed (it gave no answer).",
+        &["site", "outcome"],
+        move || renewing.sites.iter().flat_map(|site| renewals(site)).collect(),
+    );
     let aged = Arc::clone(&plan);
     metrics.watch(
         Kind::Gauge,
@@ -161,6 +179,12 @@ pub fn register(metrics: &Metrics, sources: Sources) {
             move || vec![sample(&["access"], number(log.dropped()))],
         );
     }
+}
+
+fn renewals(site: &Site) -> [Sample; 3] {
+    let tally = site.sessions().renewals();
+    let outcomes = [("renewed", &tally.renewed), ("over", &tally.over), ("failed", &tally.failed)];
+    outcomes.map(|(outcome, count)| sample(&[&site.settings().name, outcome], number(count.load(Ordering::Relaxed))))
 }
 
 /// Redis as this gateway meets it.
