@@ -46,10 +46,11 @@ pub async fn reach(plan: &Plan, clock: &Clock) -> Vec<Tried> {
     for issuer in &plan.issuers {
         let path = ValuePath::root().key("issuers").key(&issuer.settings().name);
         let outcome = reach_issuer(issuer, clock).await;
-        let is_there = matches!(outcome, Outcome::Good(_));
+        // An endpoint that is configured can be tried without anything that the issuer publishes.
+        let is_known = matches!(outcome, Outcome::Good(_)) || issuer.metadata().endpoints.introspection.is_some();
         tried.push(Tried { path: path.clone(), outcome });
         let introspection = plan.introspections.iter().find(|asked| asked.issuer().id() == issuer.id());
-        if let Some(introspection) = introspection.filter(|_| is_there) {
+        if let Some(introspection) = introspection.filter(|_| is_known) {
             tried.push(Tried { path: path.key("introspection"), outcome: ask(introspection).await });
         }
     }

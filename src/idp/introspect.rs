@@ -1,8 +1,8 @@
 //! Asks an issuer about a token (RFC 7662). Comes in: the token. Goes out: what the issuer says of it, or why it said
 //! nothing that could be relied on; then nobody knows whether the token is good, and nothing is remembered.
 //!
-//! One retry, on a connection that broke off: asking twice changes nothing. Everything else ends at once, and five
-//! failures in a row open the breaker.
+//! Connections are kept for the next question. One retry, on a connection that broke off, a kept one above all: asking twice
+//! changes nothing. Everything else ends at once, and five failures in a row open the breaker.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::breaker::{Breaker, BreakerState, Leave, LeftAlone};
+use super::fetch::kept::Kept;
 use super::{ClientIdentity, FetchError, Issuer, Question, Reply};
 use crate::caller::Claims;
 use crate::clock::Clock;
@@ -46,6 +47,7 @@ pub struct Introspector {
     issuer: Arc<Issuer>,
     settings: IntrospectorSettings,
     clock: Clock,
+    kept: Kept,
     breaker: Arc<Breaker>,
     last_error: Mutex<Option<Arc<str>>>,
 }
@@ -76,6 +78,8 @@ pub enum IntrospectError {
     LeftAlone(#[from] LeftAlone),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error("the question was not answered within {0:?}")]
+    Deadline(Duration),
     #[error("the introspection endpoint answered {0}: it does not let our client introspect")]
     Refused(StatusCode),
     #[error("the introspection endpoint answered {0}")]
@@ -91,7 +95,7 @@ pub enum IntrospectError {
 impl IntrospectError {
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NoEndpoint | Self::Fetch(_) => Reason::IntrospectionUnreachable,
+            Self::NoEndpoint | Self::Fetch(_) | Self::Deadline(_) => Reason::IntrospectionUnreachable,
             Self::LeftAlone(_) => Reason::IntrospectionBroken,
             Self::Refused(_) => Reason::IntrospectionRefused,
             Self::Status(_) | Self::MediaType(_) | Self::Json(_) | Self::Signed(_) => Reason::IntrospectionAnswer,
@@ -99,9 +103,28 @@ impl IntrospectError {
     }
 }
 
+impl IntrospectError {
+    /// Whether it says more of the token than of the endpoint: a filter in front took offence at it (403, 400, 414), or
+    /// its answer is larger or deeper than we read. One who shows such tokens must not have the endpoint left alone for
+    /// everybody. A 401 is about our client (RFC 7662 section 2.3), 408 and 429 about how busy the endpoint is.
+    pub fn is_about_the_token(&self) -> bool {
+        match self {
+            Self::Refused(status) | Self::Status(status) => {
+                let of_the_endpoint =
+                    [StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+                status.is_client_error() && !of_the_endpoint.contains(status)
+            }
+            Self::Fetch(error) => error.is_too_large(),
+            Self::Json(error) => matches!(error, JsonError::Refused(_)),
+            _ => false,
+        }
+    }
+}
+
 impl Introspector {
     pub fn new(issuer: Arc<Issuer>, settings: IntrospectorSettings, clock: Clock) -> Self {
-        Self { issuer, settings, clock, breaker: Arc::default(), last_error: Mutex::default() }
+        let kept = Kept::new(issuer.control().clone(), clock.clone());
+        Self { issuer, settings, clock, kept, breaker: Arc::default(), last_error: Mutex::default() }
     }
 
     pub fn issuer(&self) -> &Arc<Issuer> {
@@ -135,14 +158,22 @@ impl Introspector {
     /// [`IntrospectError`] for everything but a well-formed answer.
     pub async fn ask(&self, leave: Leave, token: &Secret) -> Result<Introspected, IntrospectError> {
         let before = self.breaker.state();
-        let told = self.question(token).await;
+        let told = tokio::select! {
+            told = self.question(token) => told,
+            // Not only the endpoint is waited for: a signed answer may name a key that is to be fetched.
+            () = self.clock.sleep(self.settings.timeout) => Err(IntrospectError::Deadline(self.settings.timeout)),
+        };
         let now = self.clock.tick();
         match &told {
             Ok(_) => leave.good(now),
             // Discovery has not come that far; the endpoint itself has not failed.
             Err(IntrospectError::NoEndpoint) => leave.good(now),
             Err(error) => {
-                leave.failed(now);
+                if error.is_about_the_token() {
+                    leave.good(now);
+                } else {
+                    leave.failed(now);
+                }
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string().into());
                 tracing::warn!(issuer = &*self.issuer.settings().name, %error, "a token could not be introspected");
             }
@@ -182,10 +213,11 @@ impl Introspector {
         let accept = if self.settings.signed { SIGNED } else { JSON };
         let begun = self.clock.tick();
         let question = Question { url, form, headers, accept, within: self.settings.timeout };
-        match self.issuer.post(question).await {
+        match self.issuer.post_kept(question, &self.kept, false).await {
             Err(error) if error.is_broken_off() => {
                 let left = self.settings.timeout.saturating_sub(self.clock.tick().since(begun));
-                if left.is_zero() { Err(error) } else { self.issuer.post(Question { within: left, ..question }).await }
+                let again = Question { within: left, ..question };
+                if left.is_zero() { Err(error) } else { self.issuer.post_kept(again, &self.kept, true).await }
             }
             told => told,
         }

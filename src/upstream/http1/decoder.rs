@@ -183,8 +183,10 @@ fn cut(buffer: &mut BytesMut, left: u64) -> (Bytes, u64) {
 mod tests {
     use super::*;
 
+    type Decoded = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
     /// The body's data, and what is left in the buffer; read in steps of `step` bytes.
-    fn decode(framing: Framing, text: &[u8], step: usize) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), BoxError> {
+    fn decode(framing: Framing, text: &[u8], step: usize) -> Result<Decoded, BoxError> {
         let mut decoder = Decoder::new(framing);
         let (mut buffer, mut data, mut trailers) = (BytesMut::new(), Vec::new(), None);
         let mut pieces = text.chunks(step);
