@@ -91,6 +91,15 @@ pub enum IntrospectError {
 }
 
 impl IntrospectError {
+    /// The endpoint does its part, and something is wrong with what it was asked. A client that shows tokens which some
+    /// provider answers so must not make the breaker open for everybody.
+    pub fn is_about_the_token(&self) -> bool {
+        use StatusCode as Code;
+        const ABOUT_US: [StatusCode; 4] =
+            [Code::NOT_FOUND, Code::METHOD_NOT_ALLOWED, Code::REQUEST_TIMEOUT, Code::TOO_MANY_REQUESTS];
+        matches!(self, Self::Status(status) if status.is_client_error() && !ABOUT_US.contains(status))
+    }
+
     pub const fn reason(&self) -> Reason {
         match self {
             Self::NoEndpoint | Self::Fetch(_) => Reason::IntrospectionUnreachable,
@@ -145,7 +154,11 @@ impl Introspector {
             // Discovery has not come that far; the endpoint itself has not failed.
             Err(IntrospectError::NoEndpoint) => leave.good(now),
             Err(error) => {
-                leave.failed(now);
+                if error.is_about_the_token() {
+                    leave.good(now)
+                } else {
+                    leave.failed(now)
+                }
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string().into());
                 tracing::warn!(issuer = &*self.issuer.settings().name, %error, "a token could not be introspected");
             }

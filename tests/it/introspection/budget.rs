@@ -45,3 +45,17 @@ async fn an_outage_is_on_nobodys_budget() {
     }
     assert_eq!(world.from("192.0.2.1", &world.token()).await.status, 200);
 }
+
+/// Some providers answer 400 to tokens that they can't read: that is on the client's budget, opens no breaker for the
+/// others, and is remembered as nothing.
+#[tokio::test]
+async fn a_token_that_the_issuer_can_not_read_is_the_clients_failure() {
+    let world = World::asking("failures_per_client: 10,").await;
+    world.provider.set_fault_for(Endpoint::Introspect, postern::devidp::Fault::Status(400), 10);
+    for number in 0..10 {
+        assert_eq!(world.from("192.0.2.1", &format!("odd-{number}")).await.status, 503);
+    }
+    assert_eq!(world.from("192.0.2.1", "odd-10").await.status, 429);
+    assert_eq!(world.from("192.0.2.2", &world.token()).await.status, 200);
+    world.until_metric("postern_introspection_breaker{issuer=\"corp\"}", 0).await;
+}
