@@ -100,9 +100,12 @@ async fn post(uri: &str, token: &str) -> Option<u16> {
         .body(Full::new(Bytes::from(body)))
         .ok()?;
     // The connection is driven here and dropped with the answer: its head is all we want.
+    let status = async { sender.send_request(request).await.ok().map(|answer| answer.status().as_u16()) };
+    let (mut status, mut connection) = (std::pin::pin!(status), std::pin::pin!(connection));
     tokio::select! {
-        answer = sender.send_request(request) => answer.ok().map(|answer| answer.status().as_u16()),
-        _ = connection => None,
+        status = &mut status => status,
+        // When the connection ends first, what it read is still to be taken.
+        _ = &mut connection => status.await,
     }
 }
 

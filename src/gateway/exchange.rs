@@ -21,6 +21,7 @@ use crate::reason::Reason;
 use crate::telemetry::{AccessRecord, Observation, RouteMeters};
 use crate::wire::Facts;
 use crate::wire::cookies::CookieChanges;
+use crate::wire::headers::clean_response;
 
 /// nginx's word for a client that went away before its answer; never sent.
 const CLIENT_GONE: u16 = 499;
@@ -158,6 +159,13 @@ impl Exchange {
         self.upstream.answered = Some(self.micros());
         self.upstream.endpoint = endpoint;
         self.upstream.attempts = attempts;
+    }
+
+    /// What an upstream's head may not say, its trailers may not say either.
+    pub fn clean_trailers(&self, trailers: &mut http::HeaderMap) {
+        clean_response(trailers);
+        trailers.remove(http::header::CONTENT_LENGTH);
+        self.connection.view.plan.own_cookies.strip_answer(trailers);
     }
 
     pub fn count_out(&mut self, bytes: usize) {

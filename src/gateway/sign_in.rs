@@ -9,7 +9,7 @@ use http::Response;
 use super::answer::Content;
 use super::exchange::Exchange;
 use super::refusal::{Kind, Refusal};
-use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Site, Visit};
+use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Needs, Site, Visit};
 use crate::wire::Arrival;
 use crate::wire::cookies::OwnCookies;
 
@@ -48,15 +48,16 @@ pub async fn begin(
     exchange: &mut Exchange,
     arrival: &mut Arrival,
     cookies: &OwnCookies,
-    ask: &Ask,
+    ask: Ask,
 ) -> Result<Response<Content>, Refusal> {
     let mut along = Along::default();
     // Field by field: a body can't be shared, so neither can what holds one.
-    let Arrival { method, path, headers, .. } = arrival;
+    let Arrival { method, path, headers, body, .. } = arrival;
     let landing = Landing::at(path);
     let query = path.query().unwrap_or_default();
     let visit = Visit { facts: exchange.facts(), method, headers, query, cookies };
-    let answer = site.begin(&visit, &landing, ask, &mut along.cookies).await;
+    let form = site.take_form(&visit, &landing, path.target().as_str(), body).await;
+    let answer = site.begin(&visit, &landing, Needs { ask, form }, &mut along.cookies).await;
     along.return_to = Some(landing.as_str().into());
     given(site, exchange, Entered { answer, along })
 }

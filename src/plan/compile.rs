@@ -19,7 +19,8 @@ use super::trust;
 use crate::authn::{BearerWay, Memories, SessionWay, TokenMemory, Trusted, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
-use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::site::LongLived;
 use crate::config::upstream::Balance;
 use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
@@ -117,6 +118,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
             field: limits.field_bytes,
             fields: limits.fields,
             body: limits.request_body.unwrap_or(0),
+            body_silence: limits.body_timeout,
         },
         public_url: checked.server.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').into()),
     })
@@ -306,7 +308,11 @@ fn route(
                 let (settings, sites) = sites;
                 let written = settings.get(session.site).ok_or_else(dangling)?;
                 let site = sites.get(session.site).ok_or_else(dangling)?;
-                Ok(SessionWay::new(Arc::clone(site.sessions()), login::cross_site(written)))
+                Ok(SessionWay::new(
+                    Arc::clone(site.sessions()),
+                    login::cross_site(written),
+                    written.long_lived == LongLived::End,
+                ))
             });
             (Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement)
         }
@@ -318,6 +324,11 @@ fn route(
             Authorization::Keep => outbound::Authorization::Keep,
         },
         headers: forward.headers.clone(),
+        relay: match forward.access_token {
+            AccessToken::Off => None,
+            AccessToken::Header => Some(outbound::Relay::Header),
+            AccessToken::Bearer => Some(outbound::Relay::Bearer),
+        },
         strip_prefix: forward.strip_prefix.clone(),
         add_prefix: forward.add_prefix.clone(),
     })

@@ -17,11 +17,13 @@ use super::settings::{Checked, ClientSettings, CookieSettings, SessionStore, Sit
 use crate::authn::{AllowedPath, CrossSite};
 use crate::config::ValuePath;
 use crate::config::client::{Par, Pkce};
+use crate::config::session::Store;
 use crate::config::site::{Authorize, BackChannelLogout, Pages, ResponseMode, SameSite};
+use crate::config::values::ByteSize;
 use crate::idp::authorize::Wishes;
 use crate::idp::{self, Issuer, Registration, RegistrationSettings};
 use crate::kv::{Kv, MemoryKv, MemoryKvLimits};
-use crate::login::{self, Allowed, Brand, DOORS, Flow, Landing, Landings, Mode, Site};
+use crate::login::{self, Allowed, Brand, DOORS, Flow, Forms, Landing, Landings, Mode, Site};
 use crate::session::index::Ended;
 
 use crate::session::store::Kept;
@@ -105,6 +107,23 @@ fn read(findings: &mut Findings<'_>, at: &ValuePath, path: &Path) -> Option<Vec<
     None
 }
 
+/// The largest form that can be kept: it goes through memory once more, and into a page. Bytes.
+const LARGEST_FORM: u64 = 256 * 1024;
+
+/// Forms are kept where sessions are; a cookie has no room for one.
+pub(super) fn preserve_post(findings: &mut Findings<'_>, at: &ValuePath, written: ByteSize) -> Option<usize> {
+    let store = findings.loaded.config.sessions.store;
+    if written.0 > LARGEST_FORM {
+        findings.error_with(at, "more than is kept of a form", "at most 256KiB");
+    } else if written.0 > 0 && store == Store::Cookie {
+        let hint = "`sessions.store: memory`, or `redis`";
+        findings.error_with(at, "with `sessions.store: cookie` there is no place for a form", hint);
+    } else {
+        return usize::try_from(written.0).ok();
+    }
+    None
+}
+
 /// Parameters that are passed on: plain text, as they are.
 pub(super) fn authorize(findings: &mut Findings<'_>, at: &ValuePath, written: &Authorize) {
     let texts = [("prompt", &written.prompt), ("acr_values", &written.acr_values), ("ui_locales", &written.ui_locales)];
@@ -150,8 +169,14 @@ pub(super) fn registrations(
     checked.clients.iter().map(one).collect()
 }
 
-/// What this process alone remembers of sign-ins, where it shares nothing with others: a million used states and ended
-/// sessions. Bytes.
+/// What this process remembers of states and logout tokens that were used. Bytes.
+const USED: MemoryKvLimits = MemoryKvLimits { entries: 500_000, bytes: 128 * 1024 * 1024 };
+
+/// Forms that wait for a sign-in. Bytes.
+const FORMS: MemoryKvLimits = MemoryKvLimits { entries: 100_000, bytes: 128 * 1024 * 1024 };
+
+/// Sessions, or that they have ended. Apart from the others: what somebody without a session causes must push nobody's
+/// session out. Bytes.
 const MEMORY: MemoryKvLimits = MemoryKvLimits { entries: 1_000_000, bytes: 1024 * 1024 * 1024 };
 
 /// All sites, built: their sessions, and what signs people in to them.
@@ -163,6 +188,11 @@ pub(super) fn sites(
 ) -> Result<Vec<Arc<Site>>, CompileError> {
     let own = Kv::Memory(MemoryKv::new(MEMORY, wiring.clock.clone()));
     let shared = redis.unwrap_or(&own);
+    let used = redis.cloned().unwrap_or_else(|| Kv::Memory(MemoryKv::new(USED, wiring.clock.clone())));
+    let forms = match (checked.sessions.store, redis) {
+        (SessionStore::Redis, Some(redis)) => redis.clone(),
+        _ => Kv::Memory(MemoryKv::new(FORMS, wiring.clock.clone())),
+    };
     let one = |written: &SiteSettings| {
         let dangling = || CompileError::Site { name: Arc::clone(&written.name) };
         let keys = checked.sessions.keys.as_ref().ok_or_else(dangling)?;
@@ -184,7 +214,13 @@ pub(super) fn sites(
         };
         let sessions = Sessions::new(settings, keys, store, wiring.clock.clone(), wiring.control.clone());
         let settings = site(written, &checked.server.auth_prefix, registrations);
-        Ok(Arc::new(Site::new(settings, sessions, shared.clone(), keys)))
+        Ok(Arc::new(Site::new(
+            settings,
+            sessions,
+            used.clone(),
+            Forms::new(written.preserve_post, forms.clone(), keys),
+            keys,
+        )))
     };
     checked.sites.iter().map(one).collect()
 }

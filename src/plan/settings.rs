@@ -15,7 +15,7 @@ use super::patterns::{HostPattern, PathPattern};
 use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
-use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, ResponseMode, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
@@ -242,6 +242,8 @@ pub struct SiteSettings {
     /// Unsafe methods and upgrades that another site caused are refused, but for these paths.
     pub refuses_cross_site: bool,
     pub cross_site_paths: Vec<PathPattern>,
+    /// Bytes; 0 = none.
+    pub preserve_post: usize,
     pub back_channel_logout: BackChannelLogout,
     pub long_lived: LongLived,
     pub brand: Arc<Brand>,
@@ -431,6 +433,8 @@ pub struct ForwardSettings {
     pub authorization: Authorization,
     /// Field names and the claims that fill them.
     pub headers: Vec<(HeaderName, String)>,
+    /// Never other than off on a route without sessions.
+    pub access_token: AccessToken,
     pub strip_prefix: Option<String>,
     pub add_prefix: Option<String>,
     pub request_trailers: bool,

@@ -10,8 +10,10 @@ use crate::support::browser::{Browser, Page};
 use crate::support::gateway::{Gateway, Start};
 use crate::support::upstream::{Reply, Seen, Upstream, answer};
 
+mod chromium;
 mod landing;
 mod lies;
+mod preserve;
 mod sign_in;
 mod sign_out;
 
@@ -124,7 +126,7 @@ impl World {
 
 /// A page of the app: whoever sees it has got through.
 fn app(seen: &Seen) -> Reply {
-    answer(200, "text/html", format!("<h1>The app</h1><p>{}", seen.target))
+    answer(200, "text/html", format!("<h1>The app</h1><p>{} {}", seen.method, seen.target))
 }
 
 async fn provider() -> Provider {

@@ -29,7 +29,7 @@ pub async fn run() -> Result<bool, DemoError> {
     let text = FURTHER.replace("$absent", &absent.local_addr()?.to_string()).replace("$slow", &slow.to_string());
     let mut parts = text.split("---\n").map(str::to_owned);
     let mut part = || parts.next().unwrap_or_default();
-    let further = Further { issuers: part(), clients: part(), upstreams: part(), routes: part() };
+    let further = Further { issuers: part(), clients: part(), sites: part(), upstreams: part(), routes: part() };
     let demo = Demo::start(Ports::ANY, &further, false).await?;
     let mut check = Check { demo, cases: 0, as_expected: 0 };
     super::print(&row("case", "expected", "got", "ms", ""));

@@ -55,8 +55,10 @@ fn passed(step: usize, entry: &Entry, demand: &str) -> String {
         0 => entry.route.clone().unwrap_or_default(),
         1 if demand == "public" => "not looked at: the route is public".to_owned(),
         1 if entry.kind.is_none() && entry.reason.is_none() => "none, and none is needed".to_owned(),
+        1 if demand.contains("a sign-in") => "a session, or a bearer token".to_owned(),
         1 => "a bearer token".to_owned(),
         2 if entry.kind.is_none() => "nothing to check".to_owned(),
+        2 if demand.contains("a sign-in") => format!("it was made by the issuer, and is not over: {}", who()),
         2 => format!("signature, issuer, audience and times hold: {}", who()),
         3 => format!("{demand}: yes"),
         _ => {

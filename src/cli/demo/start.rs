@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{Response, StatusCode};
 
 use super::client::TalkError;
@@ -23,8 +25,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::route::{Access, Bearer, Route};
 use crate::control::Control;
-use crate::devidp::{self, ClientEntry, Provider, Settings};
+use crate::devidp::{self, ClientEntry, GrantType, Provider, ResponseType, Settings};
 use crate::idp::Issuer;
+use crate::seal::random;
 use crate::server::{Address, BindError};
 use crate::telemetry::{AccessLog, LogError};
 
@@ -110,6 +113,7 @@ pub struct Demo {
 pub struct Further {
     pub issuers: String,
     pub clients: String,
+    pub sites: String,
     pub upstreams: String,
     pub routes: String,
 }
@@ -142,12 +146,17 @@ impl Demo {
             service::serve(service::listen(ports.shop)?, &control, |request| async move { shop::respond(&request) })?;
         let page_socket = service::listen(0)?;
 
+        // Known beforehand, for a site has to name it. Whoever takes the port meanwhile makes the demo start again.
+        let gateway_at = service::listen(service::free_port(ports.gateway))?.local_addr()?;
         let text = gateway::TEXT
             .replace("  # $issuers\n", &further.issuers)
             .replace("  # $clients\n", &further.clients)
+            .replace("  # $sites\n", &further.sites)
             .replace("  # $upstreams\n", &further.upstreams)
             .replace("  # $routes\n", &further.routes)
-            .replace("$gateway", &loopback(ports.gateway).to_string())
+            .replace("$gateway", &gateway_at.to_string())
+            .replace("$port", &gateway_at.port().to_string())
+            .replace("$key", &STANDARD.encode(random::bytes::<32>()))
             .replace("$status", &loopback(ports.status).to_string())
             .replace("$issuer", provider.issuer())
             .replace("$page", &page_socket.local_addr()?.to_string())
@@ -166,6 +175,7 @@ impl Demo {
         for client in settings().behind(&format!("http://{gateway}")).clients {
             provider.register(client)?;
         }
+        provider.register(brief(gateway.port()))?;
         tokens.fill(Asker { provider: places.provider }, &provider).await?;
         let Started { running: gateway, issuers, access_log } = started;
         Ok(Self { clock, control, places, provider, orders, journal, tokens, issuers, gateway, access_log })
@@ -190,6 +200,14 @@ fn settings() -> Settings {
     settings
 }
 
+/// Signs in to the check's second site, by tokens that are over within a second.
+fn brief(port: u16) -> ClientEntry {
+    let grants = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+    let client = ClientEntry::confidential("brief", "brief-secret").grants(&grants).responses(&[ResponseType::CODE]);
+    let client = client.scopes("openid profile email").audience("orders").behind(&format!("http://localhost:{port}"));
+    ClientEntry { access_token_lifetime: Duration::from_secs(1), ..client }
+}
+
 /// What each route demands, in words.
 fn demands(config: &Config) -> HashMap<String, String> {
     let named = |route: &Route| Some((route.name.clone()?, demand(route.access.as_ref()?)));
@@ -198,6 +216,9 @@ fn demands(config: &Config) -> HashMap<String, String> {
 
 fn demand(access: &Access) -> String {
     let Access::Ways(ways) = access else { return "public".to_owned() };
+    if ways.session.is_some() {
+        return if ways.bearer.is_some() { "a sign-in or a token" } else { "a sign-in" }.to_owned();
+    }
     let Some(Bearer { scopes, any_scope, claims, policy, step_up, optional, .. }) = &ways.bearer else {
         return "nothing that anyone has".to_owned();
     };
@@ -235,6 +256,7 @@ mod tests {
             .replace("$gateway", "127.0.0.1:1")
             .replace("$status", "127.0.0.1:2")
             .replace("$issuers", "")
+            .replace("$key", &STANDARD.encode([7; 32]))
             .replace("$issuer", "http://127.0.0.1:3")
             .replace("$page", "127.0.0.1:4")
             .replace("$orders", "127.0.0.1:5")

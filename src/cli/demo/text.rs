@@ -32,6 +32,7 @@ pub fn greeting(places: &Places, wished: &Ports, folder: &str) -> String {
     for (command, status, why) in commands {
         let _ = writeln!(text, "  {command:<width$}  {status}  {why}");
     }
+    let _ = writeln!(text, "  open http://{}/shop and sign in as alice", places.gateway);
     let _ = writeln!(text, "  open http://{}/ for the same with buttons\n", places.gateway);
     text.push_str("✓ ready — each request below is one line: who, route, verdict, why\n");
     text
@@ -50,6 +51,7 @@ fn commands(gateway: SocketAddr, folder: &str) -> Vec<(String, u16, &'static str
         (format!("curl -i {} {}", with("user"), at("/orders/admin/totals")), 200, "policy: alice is an admin"),
         (format!("curl -i -H \"X-Forwarded-User: alice\" {}", at("/public/headers")), 200, "the forged name is gone"),
         (format!("curl -i {} {}", with("user"), at("/shop")), 200, "greets alice by her header"),
+        (format!("curl -i {}", at("/shop")), 401, "no session: programs are told where to sign in"),
     ]
 }
 

@@ -312,6 +312,24 @@ async fn no_token_of_the_provider_ever_reaches_the_browser() {
 }
 
 #[tokio::test]
+async fn a_page_of_the_site_learns_who_is_signed_in_and_no_other_does() {
+    let world = World::usual().await;
+    let (mut browser, _) = world.alice().await;
+    let address = format!("{SITE}/oauth2/userinfo");
+    let hop = browser.fetch(&format!("{SITE}/orders"), "GET", &address).await;
+    assert_eq!((hop.answer.status, hop.answer.value("content-type")), (200, Some("application/json")));
+    let told = hop.answer.json();
+    assert_eq!((&told["sub"], &told["email"]), (&json!("alice"), &json!("alice@example.com")));
+    for withheld in ["nonce", "sid", "at_hash"] {
+        assert_eq!(told[withheld], Value::Null, "{withheld}");
+    }
+    let hop = browser.fetch("https://evil.example/", "GET", &address).await;
+    assert_eq!(hop.answer.status, 401, "no cookie comes along");
+    assert_eq!(hop.answer.value("access-control-allow-origin"), None);
+    assert_eq!(world.browser().fetch(SITE, "GET", &address).await.answer.status, 401);
+}
+
+#[tokio::test]
 async fn userinfo_is_merged_where_the_site_asks_for_it_and_only_about_the_same_person() {
     let world = World::start(Setup::with_site("    userinfo: true\n")).await;
     world.provider.set_fault(Endpoint::Userinfo, Fault::Change(members(json!({ "groups": ["from-userinfo"] }))));

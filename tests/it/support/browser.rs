@@ -224,6 +224,7 @@ impl Browser {
         let mut hops: Vec<Hop> = Vec::new();
         // The addresses that this navigation was redirected over.
         let mut chain: Vec<Url> = Vec::new();
+        let refresh = Regex::new(r#"http-equiv="refresh" content="0;url=([^"]*)""#).unwrap();
         loop {
             assert!(
                 hops.len() < MOST_HOPS,
@@ -248,9 +249,7 @@ impl Browser {
                 let form = page.forms().remove(0);
                 body = Some(form_urlencoded::Serializer::new(String::new()).extend_pairs(form.fields).finish());
                 (method, url) = (form.method, url.join(&form.action).expect("an address"));
-            } else if let Some(found) =
-                Regex::new(r#"http-equiv="refresh" content="0;url=([^"]*)""#).unwrap().captures(&html)
-            {
+            } else if let Some(found) = refresh.captures(&html) {
                 (method, body, url) = ("GET".to_owned(), None, url.join(&unescape(&found[1])).expect("an address"));
             } else {
                 return page;

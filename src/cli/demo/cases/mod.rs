@@ -9,6 +9,7 @@ mod identity;
 mod opaque;
 mod outages;
 mod rules;
+mod site;
 mod streams;
 mod tokens;
 
@@ -25,6 +26,7 @@ pub async fn all(check: &mut Check) {
     answers::run(check).await;
     streams::run(check).await;
     grants::run(check).await;
+    site::run(check).await;
     opaque::run(check).await;
     outages::run(check).await;
 }
