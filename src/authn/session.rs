@@ -43,12 +43,15 @@ impl SessionWay {
         let found = self.sessions.find(cookies, now).await.map_err(unknown)?;
         let known = match &found.session {
             None => Known::Nobody,
-            Some(session) => Known::Caller(Arc::new(self.caller(session).ok_or(AuthnError::Repeated)?)),
+            // A session without its registration was no session already.
+            Some(live) => live
+                .caller(|session| self.caller(session))
+                .map_or(Known::Nobody, |caller| Known::Caller(Arc::clone(caller))),
         };
         Ok(Seen { known, cookies: found.changes })
     }
 
-    fn caller(&self, session: &Arc<Session>) -> Option<Caller> {
+    fn caller(&self, session: &Session) -> Option<Caller> {
         let registration = self.sessions.registration(session)?;
         let issuer = registration.issuer().settings();
         let scope = session.tokens.scope.as_deref().unwrap_or(&registration.settings().scope);

@@ -25,9 +25,17 @@ impl DigestKey {
     /// SHA-256 over key and text. The key has a fixed length and digests are only compared with each other, so the
     /// length extension of a plain hash gains nothing.
     pub fn digest(&self, token: &[u8]) -> TokenDigest {
+        self.digest_parts(&[token])
+    }
+
+    /// The same over parts; all but the last are of one length wherever the same key is used, so that they have one
+    /// reading.
+    pub fn digest_parts(&self, parts: &[&[u8]]) -> TokenDigest {
         let mut context = Context::new(&SHA256);
         context.update(&self.0);
-        context.update(token);
+        for part in parts {
+            context.update(part);
+        }
         let mut out = [0; 32];
         out.copy_from_slice(context.finish().as_ref());
         TokenDigest(out)

@@ -3,6 +3,7 @@
 //!
 //! Names are digests that nobody can guess from: a dump of the store tells neither who is signed in nor where.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,13 +50,28 @@ impl Index {
 
 /// The sets that a session belongs to.
 fn sets(session: &Session) -> impl Iterator<Item = Key> {
-    let whose = Whose { site: &session.site, issuer: &session.issuer, subject: Some(&session.subject), sid: None };
-    let by_subject = whose.set();
-    let by_sid = session.sid.as_deref().and_then(|sid| Whose { sid: Some(sid), ..whose }.set());
-    [by_subject, by_sid].into_iter().flatten()
+    let whose = Whose::of(session);
+    [whose.by_subject(), whose.by_sid()].into_iter().flatten()
 }
 
-impl Whose<'_> {
+impl<'a> Whose<'a> {
+    fn of(session: &'a Session) -> Self {
+        Self {
+            site: &session.site,
+            issuer: &session.issuer,
+            subject: Some(&session.subject),
+            sid: session.sid.as_deref(),
+        }
+    }
+
+    fn by_subject(self) -> Option<Key> {
+        Self { sid: None, ..self }.set()
+    }
+
+    fn by_sid(self) -> Option<Key> {
+        Self { subject: None, ..self }.set()
+    }
+
     /// The name that sessions of this kind share.
     fn set(&self) -> Option<Key> {
         let named = |kind: &[u8], name: &str| {
@@ -73,12 +89,15 @@ impl Whose<'_> {
 #[derive(Debug)]
 pub struct Ended {
     kv: Kv,
+    /// Whether there may be a mark at all: known only where no other process makes any.
+    may_hold: AtomicBool,
 }
 
 impl Ended {
     /// `kv` is shared by all processes where there is Redis, else this process's own.
-    pub const fn new(kv: Kv) -> Self {
-        Self { kv }
+    pub fn new(kv: Kv) -> Self {
+        let may_hold = AtomicBool::new(!matches!(kv, Kv::Memory(_)));
+        Self { kv, may_hold }
     }
 
     pub const fn kv(&self) -> &Kv {
@@ -87,25 +106,41 @@ impl Ended {
 
     /// Whether a session has ended: itself, or as one of those that its issuer ended.
     pub(super) async fn holds(&self, session: &Session) -> Result<bool, KvError> {
-        if self.kv.get(&ended(&session.id)).await?.is_some() {
-            return Ok(true);
+        if !self.may_hold.load(Ordering::Acquire) {
+            return Ok(false);
         }
-        for set in sets(session) {
-            let mark = self.kv.get(&set.beside("ended")).await?;
-            if mark.and_then(|mark| until(&mark)).is_some_and(|until| session.signed_in_at <= until) {
-                return Ok(true);
-            }
+        let whose = Whose::of(session);
+        // At once: where the marks lie in Redis, that is one journey and not three.
+        let (own, by_subject, by_sid) = tokio::join!(
+            self.mark(Some(ended(&session.id))),
+            self.marked(whose.by_subject()),
+            self.marked(whose.by_sid())
+        );
+        let began_before =
+            |mark: Option<Bytes>| mark.and_then(|mark| until(&mark)).is_some_and(|until| session.signed_in_at <= until);
+        Ok(own?.is_some() || began_before(by_subject?) || began_before(by_sid?))
+    }
+
+    async fn marked(&self, set: Option<Key>) -> Result<Option<Bytes>, KvError> {
+        self.mark(set.map(|set| set.beside("ended"))).await
+    }
+
+    async fn mark(&self, key: Option<Key>) -> Result<Option<Bytes>, KvError> {
+        match key {
+            Some(key) => self.kv.get(&key).await,
+            None => Ok(None),
         }
-        Ok(false)
     }
 
     pub(super) async fn end(&self, id: &SessionId, lifetime: Duration) -> Result<(), KvError> {
+        self.may_hold.store(true, Ordering::Release);
         self.kv.put(&ended(id), Bytes::from_static(b"1"), lifetime).await
     }
 
     /// All that began until now; who signs in afterwards is somebody new.
     pub(super) async fn end_all(&self, whose: Whose<'_>, now: Time, lifetime: Duration) -> Result<(), KvError> {
         let Some(set) = whose.set() else { return Ok(()) };
+        self.may_hold.store(true, Ordering::Release);
         let mark = Bytes::copy_from_slice(&now.millis().to_be_bytes());
         self.kv.put(&set.beside("ended"), mark, lifetime).await
     }

@@ -7,6 +7,7 @@
 pub mod codec;
 mod cookie;
 pub mod index;
+mod opened;
 mod refresh;
 mod sessions;
 pub mod store;
@@ -19,6 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub use index::Ended;
+pub use opened::Live;
 pub use refresh::{Renewal, RenewalTally};
 pub use sessions::{FindError, Found, Sessions, SessionsSettings};
 pub use store::{Kept, SessionStore, StoreError};

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Session;
 use super::cookie::{SessionCookie, Unreadable};
+use super::opened::{Live, Opened};
 use super::refresh::{Renewal, Renewed};
-use super::store::{Lifetime, SessionStore, StoreError, Whose};
+use super::store::{self, Lifetime, SessionStore, StoreError, Whose};
+use super::{Session, codec};
 use crate::clock::{Clock, Time};
 use crate::control::Control;
 use crate::idp::Registration;
@@ -39,13 +40,14 @@ pub struct Sessions {
     cookie: SessionCookie,
     ring: KeyRing,
     store: Arc<SessionStore>,
+    opened: Opened,
     renewal: Renewal,
 }
 
 /// What a request's cookies led to.
 #[derive(Debug, Default)]
 pub struct Found {
-    pub session: Option<Arc<Session>>,
+    pub session: Option<Arc<Live>>,
     /// For whatever answer goes out.
     pub changes: CookieChanges,
 }
@@ -77,7 +79,7 @@ impl Sessions {
         let cookie = SessionCookie::new(&settings.cookie, settings.scope.clone());
         let store = Arc::new(store);
         let renewal = Renewal::new(&settings, Arc::clone(&store), clock, control);
-        Arc::new(Self { cookie, ring: keys.ring("session"), store, renewal, settings })
+        Arc::new(Self { cookie, ring: keys.ring("session"), store, opened: Opened::new(), renewal, settings })
     }
 
     pub const fn settings(&self) -> &SessionsSettings {
@@ -101,21 +103,22 @@ impl Sessions {
     /// # Errors
     /// [`FindError`] when that can't be said now: never "no session".
     pub async fn find(&self, cookies: &OwnCookies, now: Time) -> Result<Found, FindError> {
-        let Some(held) = self.held(cookies)? else { return Ok(self.nobody(cookies)) };
-        let Some(session) = self.load(&held, now).await? else { return Ok(self.nobody(cookies)) };
-        match self.renewal.keep_fresh(&session, now).await? {
+        let Some((live, is_current)) = self.load(cookies, now).await? else { return Ok(self.nobody(cookies)) };
+        match self.renewal.keep_fresh(&live.session, now).await? {
+            Renewed::NotNeeded if is_current && !self.is_due_for_writing(&live.session, now) => {
+                Ok(Found { session: Some(live), changes: CookieChanges::default() })
+            }
             Renewed::NotNeeded => {
-                let rewrite = !held.is_current || self.is_due_for_writing(&session, now);
-                let session = if rewrite { Session { seen_at: now, ..session } } else { session };
-                let changes = if rewrite { self.write(&session, cookies, now)? } else { CookieChanges::default() };
-                Ok(Found { session: Some(Arc::new(session)), changes })
+                let live = Live::new(Session { seen_at: now, ..live.session.clone() }, true);
+                let changes = self.write(&live.session, cookies, now)?;
+                Ok(Found { session: Some(live), changes })
             }
             Renewed::Fresh(session) => {
                 let changes = match &*self.store {
                     SessionStore::InCookie(_) => self.write(&session, cookies, now)?,
                     SessionStore::Kept(_) => CookieChanges::default(),
                 };
-                Ok(Found { session: Some(session), changes })
+                Ok(Found { session: Some(Live::new(Session::clone(&session), true)), changes })
             }
             Renewed::Over => Ok(self.nobody(cookies)),
         }
@@ -126,9 +129,10 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`] when the store is out of reach.
     pub async fn peek(&self, cookies: &OwnCookies, now: Time) -> Result<Option<Session>, StoreError> {
-        match self.held(cookies) {
-            Ok(Some(held)) => self.load(&held, now).await,
-            Ok(None) | Err(_) => Ok(None),
+        match self.load(cookies, now).await {
+            Ok(found) => Ok(found.map(|(live, _)| live.session.clone())),
+            Err(FindError::Store(error)) => Err(error),
+            Err(FindError::Repeated | FindError::Issuer { .. }) => Ok(None),
         }
     }
 
@@ -188,21 +192,42 @@ impl Sessions {
         self.store.lives(session, self.settings.idle).await
     }
 
-    /// What a cookie of ours holds. One that was not sealed here for this cookie is as good as none.
-    fn held(&self, cookies: &OwnCookies) -> Result<Option<Held>, FindError> {
+    /// The session that the cookies of a request hold, or the id in them leads to. Cookies that were not sealed here, for
+    /// this very cookie, are as good as none. Goes out beside it: whether they were sealed by the first key.
+    async fn load(&self, cookies: &OwnCookies, now: Time) -> Result<Option<(Arc<Live>, bool)>, FindError> {
         let text = match self.cookie.read(cookies) {
             Ok(Some(text)) => text,
             Ok(None) | Err(Unreadable::Incomplete) => return Ok(None),
             Err(Unreadable::Repeated) => return Err(FindError::Repeated),
         };
-        let opened = self.ring.open_text(self.cookie.name(), &text);
-        Ok(opened.ok().map(|opened| Held { plain: opened.plain, is_current: opened.is_current }))
+        let open = || self.ring.open_text(self.cookie.name(), &text).ok();
+        match &*self.store {
+            SessionStore::InCookie(ended) => {
+                let opened = self.opened.find(b"", text.as_bytes(), || {
+                    let opened = open()?;
+                    Some(Live::new(codec::decode_session(&opened.plain)?, opened.is_current))
+                });
+                let Some(live) = opened.filter(|live| self.is_ours(&live.session, now)) else { return Ok(None) };
+                let has_ended = ended.holds(&live.session).await.map_err(StoreError::from)?;
+                let is_current = live.is_current;
+                Ok((!has_ended).then_some((live, is_current)))
+            }
+            SessionStore::Kept(kept) => {
+                let handle = open().and_then(|handle| Some((store::id(&handle.plain)?, handle.is_current)));
+                let Some((id, is_current)) = handle else { return Ok(None) };
+                let Some(record) = kept.record(&id, self.settings.idle).await? else { return Ok(None) };
+                let opened =
+                    self.opened.find(id.as_bytes(), &record, || Some(Live::new(store::open(&id, &record)?, true)));
+                Ok(opened.filter(|live| self.is_ours(&live.session, now)).map(|live| (live, is_current)))
+            }
+        }
     }
 
-    async fn load(&self, held: &Held, now: Time) -> Result<Option<Session>, StoreError> {
-        let Some(session) = self.store.load(&held.plain, self.settings.idle).await? else { return Ok(None) };
-        let is_ours = *session.site == *self.settings.site && self.registration(&session).is_some();
-        Ok((is_ours && self.is_within_its_time(&session, now)).then_some(session))
+    /// Of this site, by a registration that it still has, and not over for age.
+    fn is_ours(&self, session: &Session, now: Time) -> bool {
+        *session.site == *self.settings.site
+            && self.registration(session).is_some()
+            && self.is_within_its_time(session, now)
     }
 
     fn is_within_its_time(&self, session: &Session, now: Time) -> bool {
@@ -249,11 +274,4 @@ impl Sessions {
         let absolute = self.settings.absolute.saturating_sub(now.since(session.signed_in_at));
         Lifetime { idle: self.settings.idle, absolute }
     }
-}
-
-/// What was opened of a cookie.
-struct Held {
-    plain: zeroize::Zeroizing<Vec<u8>>,
-    /// Sealed by the first key.
-    is_current: bool,
 }

@@ -86,20 +86,6 @@ impl SessionStore {
         }
     }
 
-    /// The session that a cookie holds, or the id in it leads to. A session of the kept kind begins its idle time anew.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store is out of reach: never "no session".
-    pub async fn load(&self, held: &[u8], idle: Duration) -> Result<Option<Session>, StoreError> {
-        match self {
-            Self::InCookie(ended) => {
-                let Some(session) = codec::decode_session(held) else { return Ok(None) };
-                Ok((!ended.holds(&session).await?).then_some(session))
-            }
-            Self::Kept(kept) => kept.load(held, idle).await,
-        }
-    }
-
     /// Ends a session: no copy of its cookie opens anything again.
     ///
     /// # Errors
@@ -174,11 +160,12 @@ impl Kept {
         Ok(self.kv.put(&key(&session.id), seal(session), lifetime.shorter()).await?)
     }
 
-    async fn load(&self, held: &[u8], idle: Duration) -> Result<Option<Session>, StoreError> {
-        let Some(id) = held.strip_prefix(&[HANDLE]).and_then(|id| id.try_into().ok()) else { return Ok(None) };
-        let id = SessionId::from_bytes(id);
-        let Some(record) = self.kv.renew(&key(&id), idle).await? else { return Ok(None) };
-        Ok(open(&id, &record))
+    /// The record of a session, whose idle time begins anew.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is out of reach: never "no session".
+    pub(super) async fn record(&self, id: &SessionId, idle: Duration) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.kv.renew(&key(id), idle).await?)
     }
 
     async fn end(&self, session: &Session) -> Result<(), StoreError> {
@@ -193,6 +180,11 @@ impl Kept {
         }
         Ok(())
     }
+}
+
+/// The id that a cookie holds.
+pub(super) fn id(held: &[u8]) -> Option<SessionId> {
+    held.strip_prefix(&[HANDLE]).and_then(|id| id.try_into().ok()).map(SessionId::from_bytes)
 }
 
 /// Where a session's record lies.

@@ -17,12 +17,14 @@ use postern::telemetry::Metrics;
 
 use crate::support::browser::{Browser, Page};
 use crate::support::raw::{self, Answer};
+use crate::support::redis::Redis;
 use crate::support::upstream::{Reply, Seen, Upstream, answer};
 
 mod access;
 mod cookies;
 mod lifetime;
 mod refresh;
+mod replicas;
 
 /// The site under test, as browsers know it.
 const SITE: &str = "https://shop.test";
@@ -69,6 +71,17 @@ impl Default for Setup {
 impl Setup {
     fn of(store: &'static str) -> Self {
         Self { store, ..Self::default() }
+    }
+
+    /// Sessions in this Redis.
+    fn redis(redis: &Redis) -> Self {
+        Self::of("redis").beside(redis)
+    }
+
+    /// The same with this Redis to share.
+    fn beside(self, redis: &Redis) -> Self {
+        let sessions = format!("  redis: {{ urls: ['redis://{}'], timeout: 2s }}\n", redis.address());
+        Self { sessions, ..self }
     }
 
     /// The stores that every promise is kept by.
