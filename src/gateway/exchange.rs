@@ -125,6 +125,11 @@ impl Exchange {
         self.site = route.site.and_then(|number| self.connection.view.plan.sites.get(number)).cloned();
     }
 
+    /// A request at a door of this site.
+    pub fn on_site(&mut self, site: &Arc<Site>) {
+        self.site = Some(Arc::clone(site));
+    }
+
     pub fn on_body(&mut self, body: &crate::wire::Body) {
         self.has_body = !matches!(body, crate::wire::Body::Empty);
     }
