@@ -6,6 +6,7 @@ use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::clock::Time;
+use crate::seal::Secret;
 
 /// The claims of a token, as the issuer signed (or answered) them.
 pub type Claims = Map<String, Value>;
@@ -90,6 +91,8 @@ pub struct Caller {
     pub scopes: ScopeSet,
     pub claims: Claims,
     pub expires_at: Time,
+    /// The access token of a session, and until when it is good; for apps that are to get it.
+    relay: Option<(Secret, Option<Time>)>,
     /// The header fields that the first route to ask made of these claims, kept beside them so that a repeated
     /// request costs no formatting. See [`Caller::dressed`].
     dressed: OnceLock<Dressed>,
@@ -118,7 +121,31 @@ pub struct Identity {
 impl Caller {
     pub fn new(identity: Identity) -> Self {
         let Identity { issuer, iss, subject, client_id, kind, how, scopes, claims, expires_at } = identity;
-        Self { issuer, iss, subject, client_id, kind, how, scopes, claims, expires_at, dressed: OnceLock::new() }
+        Self {
+            issuer,
+            iss,
+            subject,
+            client_id,
+            kind,
+            how,
+            scopes,
+            claims,
+            expires_at,
+            relay: None,
+            dressed: OnceLock::new(),
+        }
+    }
+
+    /// The same caller with an access token that may be passed on.
+    #[must_use]
+    pub fn with_token(self, token: Secret, good_until: Option<Time>) -> Self {
+        Self { relay: Some((token, good_until)), ..self }
+    }
+
+    /// The access token to pass on, while it is good.
+    pub fn token_to_relay(&self, now: Time) -> Option<&Secret> {
+        let (token, good_until) = self.relay.as_ref()?;
+        good_until.is_none_or(|until| now < until).then_some(token)
     }
 
     /// The identity fields that dress number `by` makes of this caller; made once and remembered for the first dress

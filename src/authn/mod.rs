@@ -18,6 +18,7 @@ mod shared_store;
 mod tally;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -37,6 +38,7 @@ pub use tally::IntrospectionTally;
 use crate::caller::Known;
 use crate::clock::Time;
 use crate::reason::Reason;
+use crate::session::{Live, Sessions};
 use crate::wire::cookies::{CookieChanges, OwnCookies};
 use crate::wire::{Arrival, Facts};
 use presented::Presented;
@@ -53,6 +55,8 @@ pub struct Ways {
 pub struct Seen {
     pub known: Known,
     pub cookies: CookieChanges,
+    /// The session, where what it opens ends with it.
+    pub lasting: Option<(Arc<Sessions>, Arc<Live>)>,
 }
 
 impl Default for Seen {
@@ -63,7 +67,7 @@ impl Default for Seen {
 
 impl Seen {
     fn of(known: Known) -> Self {
-        Self { known, cookies: CookieChanges::default() }
+        Self { known, cookies: CookieChanges::default(), lasting: None }
     }
 }
 

@@ -16,11 +16,13 @@ use crate::wire::cookies::OwnCookies;
 pub struct SessionWay {
     sessions: Arc<Sessions>,
     cross_site: CrossSite,
+    /// WebSockets and streams end with the session that opened them.
+    ends_streams: bool,
 }
 
 impl SessionWay {
-    pub const fn new(sessions: Arc<Sessions>, cross_site: CrossSite) -> Self {
-        Self { sessions, cross_site }
+    pub const fn new(sessions: Arc<Sessions>, cross_site: CrossSite, ends_streams: bool) -> Self {
+        Self { sessions, cross_site, ends_streams }
     }
 
     pub const fn sessions(&self) -> &Arc<Sessions> {
@@ -48,14 +50,15 @@ impl SessionWay {
                 .caller(|session| self.caller(session))
                 .map_or(Known::Nobody, |caller| Known::Caller(Arc::clone(caller))),
         };
-        Ok(Seen { known, cookies: found.changes })
+        let lasting = found.session.filter(|_| self.ends_streams).map(|live| (Arc::clone(&self.sessions), live));
+        Ok(Seen { known, cookies: found.changes, lasting })
     }
 
     fn caller(&self, session: &Session) -> Option<Caller> {
         let registration = self.sessions.registration(session)?;
         let issuer = registration.issuer().settings();
         let scope = session.tokens.scope.as_deref().unwrap_or(&registration.settings().scope);
-        Some(Caller::new(Identity {
+        let caller = Caller::new(Identity {
             issuer: Arc::clone(&issuer.name),
             iss: Arc::clone(&issuer.issuer),
             subject: Some(session.subject.clone()),
@@ -65,7 +68,11 @@ impl SessionWay {
             scopes: ScopeSet::parse(scope),
             claims: session.claims.clone(),
             expires_at: session.signed_in_at.plus(self.sessions.settings().absolute),
-        }))
+        });
+        Some(match &session.tokens.access {
+            Some(token) => caller.with_token(token.clone(), session.tokens.access_expires_at),
+            None => caller,
+        })
     }
 }
 

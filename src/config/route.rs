@@ -170,6 +170,9 @@ pub struct Forward {
     pub authorization: Authorization,
     /// Header fields and the claims that fill them.
     pub headers: BTreeMap<String, String>,
+    /// The access token of a session, for an app that calls APIs itself: `header` sends it as `X-Forwarded-Access-Token`,
+    /// `bearer` as `Authorization: Bearer`.
+    pub access_token: AccessToken,
     /// A prefix to take off the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strip_prefix: Option<String>,
@@ -188,6 +191,7 @@ impl Default for Forward {
         Self {
             authorization: Authorization::Strip,
             headers: BTreeMap::from([(name.to_owned(), claim.to_owned())]),
+            access_token: AccessToken::Off,
             strip_prefix: None,
             add_prefix: None,
             request_trailers: true,
@@ -199,6 +203,11 @@ impl Default for Forward {
 words! {
     /// What becomes of the caller's `Authorization`.
     Authorization { #[default] Strip = "strip", Keep = "keep" }; map_not_yet
+}
+
+words! {
+    /// Whether, and where, an app gets the access token of a session.
+    AccessToken { #[default] Off = "off", Header = "header", Bearer = "bearer" }
 }
 
 /// What one claim must be.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::Content;
 use super::exchange::Exchange;
+use super::lasting::Lasting;
 use super::refusal::{Kind, Refusal};
 use super::request_body::{RequestBody, RequestBodyError};
 use super::{Connection, View};
@@ -23,6 +25,13 @@ use crate::wire::{Body, upgrade};
 /// A switch of protocols that the client asks for: to what, and its side of the connection when it comes.
 pub type Switch = (HeaderValue, OnUpgrade);
 
+/// What may go on beyond the request.
+pub struct Beyond {
+    pub switch: Option<Switch>,
+    /// The session that it goes on for, where it ends with it.
+    pub lasting: Option<Lasting>,
+}
+
 /// Sends the request up and gives the answer back.
 ///
 /// # Errors
@@ -32,11 +41,11 @@ pub async fn send(
     route: &Route,
     exchange: &mut Exchange,
     outgoing: Outgoing,
-    switch: Option<Switch>,
+    beyond: Beyond,
 ) -> Result<Response<Content>, Refusal> {
     let view = &connection.view;
     let mut request = outgoing.into_request();
-    if let Some((protocol, _)) = &switch {
+    if let Some((protocol, _)) = &beyond.switch {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(UPGRADE, protocol.clone());
     }
@@ -44,12 +53,12 @@ pub async fn send(
         let body = std::mem::replace(request.body_mut(), Body::Empty);
         *request.body_mut() = watched(connection, route, exchange, view, body);
     }
-    let options = SendOptions { response_header: route.response_header_timeout, upgrade: switch.is_some() };
+    let options = SendOptions { response_header: route.response_header_timeout, upgrade: beyond.switch.is_some() };
     exchange.on_upstream_begin();
     match view.pools.send(&route.upstream, request, options).await {
         Ok(sent) => {
             exchange.on_upstream_end(Some(sent.endpoint), sent.attempts);
-            Ok(pass_back(sent.response, switch, connection))
+            Ok(pass_back(sent.response, beyond, connection))
         }
         Err(failed) => {
             exchange.on_upstream_end(failed.endpoint.clone(), failed.attempts);
@@ -69,19 +78,21 @@ fn watched(connection: &Connection, route: &Route, exchange: &mut Exchange, view
 }
 
 #[expect(clippy::disallowed_methods, reason = "a tunnel outlives the exchange that opened it")]
-fn pass_back(
-    mut response: Response<UpstreamBody>,
-    switch: Option<Switch>,
-    connection: &Connection,
-) -> Response<Content> {
+fn pass_back(mut response: Response<UpstreamBody>, beyond: Beyond, connection: &Connection) -> Response<Content> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some((_, client)) = switch
+        && let Some((_, client)) = beyond.switch
     {
         let (head, body) = response.into_parts();
         if let Some(upstream) = body.into_tunnel() {
             let kept = Arc::clone(&connection.kept);
+            let over = beyond.lasting.map(|lasting| lasting.over(connection.view.shared.clock.clone()));
             tokio::spawn(async move {
-                upgrade::pipe(client, upstream).await;
+                let piped = upgrade::pipe(client, upstream);
+                match over {
+                    // Dropped, both sides are closed.
+                    Some(over) => tokio::select! { _ = piped => {}, () = over => {} },
+                    None => drop(piped.await),
+                }
                 drop(kept);
             });
         }
@@ -102,7 +113,12 @@ fn pass_back(
     }
     // The version of the upstream's connection says nothing about the client's.
     *response.version_mut() = Version::HTTP_11;
-    response.map(Content::Upstream)
+    let clock = &connection.view.shared.clock;
+    response.map(|body| match beyond.lasting {
+        // What says how long it is, is an answer and no stream.
+        Some(lasting) if body.size_hint().exact().is_none() => Content::Ours(Body::boxed(lasting.guard(body, clock))),
+        _ => Content::Upstream(body),
+    })
 }
 
 fn refused(failed: &Failed, route: &Route) -> Refusal {

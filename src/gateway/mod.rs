@@ -6,6 +6,7 @@ mod answer;
 mod audience;
 mod exchange;
 mod forward;
+mod lasting;
 mod metadata;
 mod pages;
 mod refusal;
@@ -28,6 +29,8 @@ use hyper::body::Incoming;
 
 pub use answer::Answer;
 use exchange::Exchange;
+use forward::Beyond;
+use lasting::Lasting;
 use refusal::{Kind, Refusal};
 
 use crate::authn;
@@ -149,6 +152,7 @@ async fn walk(
     };
     exchange.on_known(&seen.known);
     exchange.carry(seen.cookies);
+    let lasting = seen.lasting.map(|(sessions, live)| Lasting::new(sessions, live));
     let public = Requirement::public();
     let requirement = if preflight { &public } else { &route.requirement };
     let permit = match requirement.admit(seen.known, exchange.facts(), &arrival, &parameters) {
@@ -158,7 +162,7 @@ async fn walk(
     };
     let asked_upgrade = arrival.upgrade.take();
     let outgoing = outbound::dress(&route.dress, permit, arrival, exchange.facts(), &connection.told)?;
-    forward::send(connection, route, exchange, outgoing, asked_upgrade.zip(upgrade)).await
+    forward::send(connection, route, exchange, outgoing, Beyond { switch: asked_upgrade.zip(upgrade), lasting }).await
 }
 
 /// A person who has to sign in first, or better, is sent there; everybody else is refused. Only a top-level navigation is

@@ -10,11 +10,13 @@ mod forwarded;
 mod headers;
 mod path;
 
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName};
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
+use zeroize::Zeroizing;
 
 use crate::caller::Known;
 use crate::policy::Permit;
+use crate::seal::Secret;
 use crate::wire::path::PathError;
 use crate::wire::{Arrival, Body, Facts};
 
@@ -22,6 +24,7 @@ pub use forwarded::Told;
 use headers::IdentityFields;
 use path::PathRule;
 
+const X_FORWARDED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-forwarded-access-token");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Whether the caller's own credential goes up.
@@ -32,12 +35,23 @@ pub enum Authorization {
     Keep,
 }
 
+/// Where an app gets the access token of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relay {
+    /// `X-Forwarded-Access-Token`.
+    Header,
+    /// `Authorization: Bearer`.
+    Bearer,
+}
+
 /// What a [`Dress`] is made of, already parsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DressSettings {
     pub authorization: Authorization,
     /// A field name, and the claim (or dotted path) that fills it.
     pub headers: Vec<(HeaderName, String)>,
+    /// The access token of a session goes up, while it is good.
+    pub relay: Option<Relay>,
     /// Whole segments that are taken from the front of the path, `/api`.
     pub strip_prefix: Option<String>,
     /// Put in front of the path afterwards, `/v1`.
@@ -48,6 +62,7 @@ pub struct DressSettings {
 #[derive(Debug)]
 pub struct Dress {
     authorization: Authorization,
+    relay: Option<Relay>,
     identity: IdentityFields,
     path: PathRule,
 }
@@ -76,10 +91,10 @@ impl Dress {
     /// # Errors
     /// [`DressError`] when a field is not for claims to fill, or a prefix is no normal path.
     pub fn new(settings: DressSettings) -> Result<Self, DressError> {
-        let DressSettings { authorization, headers, strip_prefix, add_prefix } = settings;
+        let DressSettings { authorization, headers, relay, strip_prefix, add_prefix } = settings;
         let identity = IdentityFields::new(headers)?;
         let path = PathRule::new(strip_prefix.as_deref(), add_prefix.as_deref())?;
-        Ok(Self { authorization, identity, path })
+        Ok(Self { authorization, relay, identity, path })
     }
 
     /// Names that this dress sets from claims; they belong to the owned names of every route.
@@ -92,6 +107,9 @@ impl Dress {
         lines.extend(self.path.describe());
         if self.authorization == Authorization::Keep {
             lines.push("the caller's Authorization goes upstream".to_owned());
+        }
+        if self.relay.is_some() {
+            lines.push("the access token of a session goes upstream".to_owned());
         }
         lines
     }
@@ -123,6 +141,20 @@ impl Outgoing {
 
     pub fn headers(&self) -> &HeaderMap {
         self.request.headers()
+    }
+}
+
+impl Relay {
+    fn set(self, headers: &mut HeaderMap, token: &Secret) {
+        let (name, text) = match self {
+            Self::Header => (X_FORWARDED_ACCESS_TOKEN, Zeroizing::new(token.expose().to_owned())),
+            Self::Bearer => (AUTHORIZATION, Zeroizing::new(format!("Bearer {}", token.expose()))),
+        };
+        // A token that is no field value is none that anybody could send.
+        if let Ok(mut value) = HeaderValue::from_str(&text) {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
     }
 }
 
@@ -160,6 +192,9 @@ pub fn dress(
     let known = permit.into_known();
     if let Known::Caller(caller) = &known {
         dress.identity.set(headers, caller);
+        if let (Some(relay), Some(token)) = (dress.relay, caller.token_to_relay(facts.now)) {
+            relay.set(headers, token);
+        }
     }
     Ok(Outgoing { request, known })
 }

@@ -19,7 +19,8 @@ use super::trust;
 use crate::authn::{BearerWay, Memories, SessionWay, TokenMemory, Trusted, Ways};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
-use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::site::LongLived;
 use crate::config::upstream::Balance;
 use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
@@ -298,7 +299,11 @@ fn route(
                 let (settings, sites) = sites;
                 let written = settings.get(session.site).ok_or_else(dangling)?;
                 let site = sites.get(session.site).ok_or_else(dangling)?;
-                Ok(SessionWay::new(Arc::clone(site.sessions()), login::cross_site(written)))
+                Ok(SessionWay::new(
+                    Arc::clone(site.sessions()),
+                    login::cross_site(written),
+                    written.long_lived == LongLived::End,
+                ))
             });
             (Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement)
         }
@@ -310,6 +315,11 @@ fn route(
             Authorization::Keep => outbound::Authorization::Keep,
         },
         headers: forward.headers.clone(),
+        relay: match forward.access_token {
+            AccessToken::Off => None,
+            AccessToken::Header => Some(outbound::Relay::Header),
+            AccessToken::Bearer => Some(outbound::Relay::Bearer),
+        },
         strip_prefix: forward.strip_prefix.clone(),
         add_prefix: forward.add_prefix.clone(),
     })

@@ -16,7 +16,7 @@ use super::settings::{
 use crate::config::ValuePath;
 use crate::config::issuer::Tokens;
 use crate::config::route::{
-    Access, Authorization, Bearer, ClaimRule, EncodedSlash, Forward, Match, Route, Session, StepUp, Ways,
+    Access, AccessToken, Authorization, Bearer, ClaimRule, EncodedSlash, Forward, Match, Route, Session, StepUp, Ways,
 };
 use crate::policy::Program;
 
@@ -108,6 +108,13 @@ fn one(
     let upstream = upstream(findings, at, known.upstreams, written.upstream.as_deref());
     let access = access(findings, at, known, written.access.as_ref());
     let forward = forward(findings, &at.key("forward"), matching.as_ref(), &written.forward);
+    if written.forward.access_token != AccessToken::Off
+        && access.as_ref().is_some_and(|access| access.session().is_none())
+    {
+        let hint = "for callers with a token of their own there is `authorization: keep`";
+        let message = "only a session has an access token to pass on, and this route takes none";
+        findings.error_with(&at.key("forward").key("access_token"), message, hint);
+    }
     if matches!(access, Some(AccessSettings::Public)) && written.forward.authorization == Authorization::Keep {
         let message = "a public route passes unchecked credentials up";
         findings.warning(
@@ -470,6 +477,7 @@ fn forward(
     Some(ForwardSettings {
         authorization: written.authorization,
         headers,
+        access_token: written.access_token,
         strip_prefix: strip.map_or(Some(None), |prefix| prefix.map(Some))?,
         add_prefix: add.map_or(Some(None), |prefix| prefix.map(Some))?,
         request_trailers: written.request_trailers,

@@ -15,7 +15,7 @@ use super::patterns::{HostPattern, PathPattern};
 use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
-use crate::config::route::{Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, ResponseMode, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
@@ -431,6 +431,8 @@ pub struct ForwardSettings {
     pub authorization: Authorization,
     /// Field names and the claims that fill them.
     pub headers: Vec<(HeaderName, String)>,
+    /// Never other than off on a route without sessions.
+    pub access_token: AccessToken,
     pub strip_prefix: Option<String>,
     pub add_prefix: Option<String>,
     pub request_trailers: bool,

@@ -189,7 +189,7 @@ impl Sessions {
         if now.since(session.signed_in_at) >= self.settings.absolute {
             return Ok(false);
         }
-        self.store.lives(session, self.settings.idle).await
+        self.store.lives(session).await
     }
 
     /// The session that the cookies of a request hold, or the id in them leads to. Cookies that were not sealed here, for

@@ -75,14 +75,14 @@ impl SessionStore {
         })
     }
 
-    /// Whether a session that was loaded a while ago has not ended since.
+    /// Whether a session that was loaded a while ago has not ended since. To be asked is not to be used.
     ///
     /// # Errors
     /// [`StoreError`] when the store is out of reach.
-    pub async fn lives(&self, session: &Session, idle: Duration) -> Result<bool, StoreError> {
+    pub async fn lives(&self, session: &Session) -> Result<bool, StoreError> {
         match self {
             Self::InCookie(ended) => Ok(!ended.holds(session).await?),
-            Self::Kept(kept) => Ok(kept.kv.renew(&key(&session.id), idle).await?.is_some()),
+            Self::Kept(kept) => Ok(kept.kv.get(&key(&session.id)).await?.is_some()),
         }
     }
 

@@ -171,6 +171,30 @@ async fn the_app_sees_who_it_is_and_nothing_of_how_that_is_kept() {
 }
 
 #[tokio::test]
+async fn an_app_gets_the_access_token_where_it_is_to_and_nowhere_else() {
+    for (asked, field, prefix) in [("header", "x-forwarded-access-token", ""), ("bearer", "authorization", "Bearer ")] {
+        let routes = format!(
+            "  - match: {{ path: /api/** }}\n    upstream: app\n    access: {{ session: {{ site: shop }} }}\n    forward: {{ access_token: {asked} }}\n{}",
+            Setup::default().routes
+        );
+        let world = World::start(Setup { routes, ..Setup::default() }).await;
+        let cookies = cookies_of(&world.alice().await);
+        let spoofed = "X-Forwarded-Access-Token: mine\r\n";
+        assert_eq!(world.gateway.fetch("GET", "/api/a", &cookies, spoofed).await.status, 200);
+        assert_eq!(world.gateway.fetch("GET", "/a", &cookies, spoofed).await.status, 200);
+        let seen = world.seen();
+        let told = seen[0].values(field);
+        // A JWT of the provider; renewed tokens follow.
+        assert!(told.len() == 1 && told[0].starts_with(&format!("{prefix}eyJ")), "{told:?}");
+        assert!(seen[1].values("authorization").is_empty() && seen[1].values("x-forwarded-access-token").is_empty());
+        let first = told[0].to_owned();
+        world.advance(TOKEN);
+        assert_eq!(world.gateway.fetch("GET", "/api/a", &cookies, "").await.status, 200);
+        assert_ne!(world.seen()[0].values(field), [first.as_str()]);
+    }
+}
+
+#[tokio::test]
 async fn an_app_can_not_set_a_cookie_of_ours() {
     fn sets(_: &Seen) -> Reply {
         let head = format!(
