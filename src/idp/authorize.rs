@@ -12,7 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::Reply;
-use super::registration::{Par, Registration, Unanswered};
+use super::registration::{Cause, Par, Registration, Unanswered};
 use crate::jose::json;
 use crate::seal::{Secret, random};
 use crate::wire::form::Form;
@@ -135,7 +135,7 @@ impl Registration {
         // Section 2.1: the client id comes with the client's own authentication, or beside it.
         let fields = parameters.iter().filter(|(name, _)| *name != "client_id");
         let form = fields.fold(Form::default(), |form, (name, value)| form.with(name, value));
-        let reference = reference(&self.ask(pushed_to, form).await?)?;
+        let reference = reference(&self.ask(Cause::Visitor, pushed_to, form).await?)?;
         Ok(address(endpoint, &[("client_id", request.client_id.into()), ("request_uri", reference.into())]))
     }
 }
