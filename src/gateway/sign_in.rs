@@ -9,8 +9,10 @@ use http::Response;
 use super::answer::Content;
 use super::exchange::Exchange;
 use super::refusal::{Kind, Refusal};
+use super::request_body::RequestBodyError;
 use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Site, Visit};
 use crate::wire::Arrival;
+use crate::wire::body::CappedError;
 use crate::wire::cookies::OwnCookies;
 
 /// A sign-in or sign-out that came to nothing, for the page that says so.
@@ -32,9 +34,10 @@ pub async fn enter(
     site: &Site,
     door: Door,
     exchange: &mut Exchange,
-    arrival: Arrival,
+    mut arrival: Arrival,
     cookies: &OwnCookies,
 ) -> Result<Response<Content>, Refusal> {
+    arrival.body = exchange.timely(arrival.body);
     let entered = site.enter(door, exchange.facts(), arrival, cookies).await;
     given(site, exchange, entered)
 }
@@ -70,6 +73,11 @@ fn given(site: &Site, exchange: &mut Exchange, entered: Entered) -> Result<Respo
 }
 
 fn refused(site: &Site, error: &LoginError, return_to: Option<&str>) -> Refusal {
+    if let LoginError::Body(CappedError::Broken(cause)) = error
+        && let Some(RequestBodyError::Violation(violation)) = cause.downcast_ref()
+    {
+        return Refusal::from(*violation);
+    }
     let reason = error.reason();
     tracing::warn!(site = &*site.settings().name, reason = reason.code(), %error, "a sign-in or sign-out came to nothing");
     let failure = error.failure();

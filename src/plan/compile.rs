@@ -116,6 +116,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
             fields: limits.fields,
             body: limits.request_body.unwrap_or(0),
         },
+        body_timeout: limits.body_timeout,
         public_url: checked.server.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').into()),
     })
 }
