@@ -14,7 +14,14 @@ use postern::wire::{Arrival, Body, Facts};
 /// 2023-11-14T22:13:20Z
 pub const NOW: Time = Time::from_seconds(1_700_000_000);
 
-const LIMITS: Limits = Limits { target: 8192, header: 65_536, field: 16_384, fields: 100, body: 0 };
+const LIMITS: Limits = Limits {
+    target: 8192,
+    header: 65_536,
+    field: 16_384,
+    fields: 100,
+    body: 0,
+    body_silence: std::time::Duration::ZERO,
+};
 
 /// What a browser's script sends: nothing of it is owned or hop-by-hop but `Connection`.
 const FIELDS: [(&str, &str); 14] = [

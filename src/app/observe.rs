@@ -10,6 +10,7 @@ use crate::admin::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreSta
 use crate::authn::{Forget, TokenMemory, Tokens};
 use crate::idp::{Issuer, Standing};
 use crate::kv::{self, Kv, Tally};
+use crate::login::Site;
 use crate::plan::running::Plan;
 use crate::server::worker::ConnectionCount;
 use crate::telemetry::{AccessLog, Kind, Metrics, Sample};
@@ -116,6 +117,14 @@ pub fn register(metrics: &Metrics, sources: Sources) {
         move || checked.issuers.iter().flat_map(|issuer| token_checks(issuer)).collect(),
     );
     introspections::register(metrics, &plan);
+    let renewing = Arc::clone(&plan);
+    metrics.watch(
+        Kind::Counter,
+        "postern_session_renewals_total",
+        "Renewals of sessions' tokens, by site: renewed, over (the issuer refused), failed (it gave no answer).",
+        &["site", "outcome"],
+        move || renewing.sites.iter().flat_map(|site| renewals(site)).collect(),
+    );
     let aged = Arc::clone(&plan);
     metrics.watch(
         Kind::Gauge,
@@ -161,6 +170,12 @@ pub fn register(metrics: &Metrics, sources: Sources) {
             move || vec![sample(&["access"], number(log.dropped()))],
         );
     }
+}
+
+fn renewals(site: &Site) -> [Sample; 3] {
+    let tally = site.sessions().renewals();
+    let outcomes = [("renewed", &tally.renewed), ("over", &tally.over), ("failed", &tally.failed)];
+    outcomes.map(|(outcome, count)| sample(&[&site.settings().name, outcome], number(count.load(Ordering::Relaxed))))
 }
 
 /// Redis as this gateway meets it.

@@ -47,7 +47,7 @@ const ENTRY_BYTES: usize = 280;
 type Space<V> = Cache<TokenDigest, V, BuildHasherDefault<FirstBytes>>;
 
 /// The answers of one issuer.
-pub(super) struct Answers {
+pub struct Answers {
     limits: AnswerLimits,
     positive: Space<Kept>,
     negative: Space<Refused>,
@@ -71,7 +71,7 @@ struct Refused {
 
 /// When a question was begun, as the memory counts. What was asked before something was forgotten is not put away after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct AskedIn(u64);
+pub struct AskedIn(u64);
 
 /// What is known of a token.
 #[derive(Debug, PartialEq)]
@@ -91,7 +91,7 @@ pub(super) enum Recalled {
 }
 
 impl Answers {
-    pub(super) fn new(limits: AnswerLimits) -> Self {
+    pub fn new(limits: AnswerLimits) -> Self {
         // The cache counts in 32 bits, so large bounds are counted in coarser units. An entry weighs what it takes, but at
         // least its share of the bytes, so that one weight keeps both bounds.
         let unit = limits.bytes / u32::MAX as usize + 1;
@@ -112,7 +112,7 @@ impl Answers {
         Self { limits, positive, negative, era: Mutex::new(0) }
     }
 
-    pub(super) fn era(&self) -> AskedIn {
+    pub fn era(&self) -> AskedIn {
         AskedIn(*self.era.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -152,7 +152,7 @@ impl Answers {
     }
 
     /// Puts a positive answer away, unless something was forgotten since it was asked for. Goes out: the size of its text.
-    pub(super) fn keep(&self, digest: TokenDigest, members: &Claims, until: Tick, asked: AskedIn) -> Option<usize> {
+    pub fn keep(&self, digest: TokenDigest, members: &Claims, until: Tick, asked: AskedIn) -> Option<usize> {
         let mut bytes = Vec::with_capacity(256);
         serde_json::to_writer(&mut bytes, &Members(members)).ok()?;
         let size = bytes.len();
@@ -210,13 +210,12 @@ impl Answers {
     }
 
     /// Positive entries, their weight in bytes, and negative entries; about, for the cache settles them now and then.
-    pub(super) fn counts(&self) -> (u64, u64, u64) {
+    pub fn counts(&self) -> (u64, u64, u64) {
         (self.positive.entry_count(), self.positive.weighted_size(), self.negative.entry_count())
     }
 
     /// Lets the cache do what it has put off, so that its bounds hold exactly.
-    #[cfg(test)]
-    pub(super) fn settle(&self) {
+    pub fn settle(&self) {
         self.positive.run_pending_tasks();
         self.negative.run_pending_tasks();
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-pub use answers::AnswerLimits;
+pub use answers::{AnswerLimits, Answers};
 pub use bearer::{BearerWay, Trusted};
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
 pub use cross_site::{AllowedPath, CrossSite};

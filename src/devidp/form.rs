@@ -63,13 +63,6 @@ impl Form {
         Self(object.into_iter().map(|(name, value)| (name, text(value))).collect())
     }
 
-    /// The same, with `name` set to `value`.
-    #[must_use]
-    pub fn with(&self, name: &str, value: &str) -> Self {
-        let kept = self.0.iter().filter(|(known, _)| known != name).cloned();
-        Self(kept.chain([(name.to_owned(), value.to_owned())]).collect())
-    }
-
     /// The value of `name`; one without a value counts as absent (RFC 6749 section 3.1).
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0

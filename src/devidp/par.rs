@@ -33,7 +33,11 @@ fn serve(realm: &Realm, asked: &Asked) -> Result<String, OAuthError> {
     if asked.form.get("request_uri").is_some() {
         return Err(OAuthError::invalid_request("request_uri can't be pushed"));
     }
-    let form = request::resolve(realm, &asked.form.with("client_id", &client.client_id))?;
+    // RFC 9126 section 2.1: it is a parameter of the request, however the client authenticates.
+    if asked.form.get("client_id").is_none() {
+        return Err(OAuthError::invalid_request("client_id is missing"));
+    }
+    let form = request::resolve(realm, &asked.form)?;
     if form.get("client_id") != Some(&client.client_id) {
         return Err(OAuthError::invalid_request("client_id is not that of the client that pushes"));
     }

@@ -52,6 +52,12 @@ impl Body for Answer {
             Content::Ours(body) => Pin::new(body).poll_frame(cx),
             Content::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
+        let mut polled = polled;
+        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&mut polled, &this.exchange)
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            exchange.clean_trailers(trailers);
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(data), Some(exchange)) = (frame.data_ref(), &mut this.exchange) {

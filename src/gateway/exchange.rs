@@ -21,6 +21,7 @@ use crate::plan::running::Route;
 use crate::reason::Reason;
 use crate::telemetry::{AccessRecord, Observation, RouteMeters};
 use crate::wire::cookies::CookieChanges;
+use crate::wire::headers::clean_response;
 use crate::wire::{Body, Facts};
 
 /// nginx's word for a client that went away before its answer; never sent.
@@ -135,7 +136,7 @@ impl Exchange {
     pub fn timely(&self, body: Body) -> Body {
         let view = &self.connection.view;
         let clock = view.shared.clock.clone();
-        let within = view.plan.body_timeout;
+        let within = view.plan.limits.body_silence;
         Timely::guard(body, async move { clock.sleep(within).await })
     }
 
@@ -172,6 +173,13 @@ impl Exchange {
         self.upstream.answered = Some(self.micros());
         self.upstream.endpoint = endpoint;
         self.upstream.attempts = attempts;
+    }
+
+    /// What an upstream's head may not say, its trailers may not say either.
+    pub fn clean_trailers(&self, trailers: &mut http::HeaderMap) {
+        clean_response(trailers);
+        trailers.remove(http::header::CONTENT_LENGTH);
+        self.connection.view.plan.own_cookies.strip_answer(trailers);
     }
 
     pub fn count_out(&mut self, bytes: usize) {

@@ -12,7 +12,7 @@ use super::answer::Content;
 use super::exchange::Exchange;
 use super::lasting::Lasting;
 use super::refusal::{Kind, Refusal};
-use super::request_body::{RequestBody, RequestBodyError};
+use super::request_body::{RequestBody, RequestBodyError, Silence};
 use super::{Connection, View};
 use crate::outbound::Outgoing;
 use crate::plan::running::Route;
@@ -58,7 +58,7 @@ pub async fn send(
     match view.pools.send(&route.upstream, request, options).await {
         Ok(sent) => {
             exchange.on_upstream_end(Some(sent.endpoint), sent.attempts);
-            Ok(pass_back(sent.response, beyond, connection))
+            Ok(pass_back(sent.response, beyond, connection, route))
         }
         Err(failed) => {
             exchange.on_upstream_end(failed.endpoint.clone(), failed.attempts);
@@ -73,25 +73,32 @@ fn watched(connection: &Connection, route: &Route, exchange: &mut Exchange, view
         limit: view.plan.limits.body,
         passed: exchange.received(),
         watch: connection.watch.clone(),
+        silence: if connection.watch.is_none() { Silence::new(view.plan.limits.body_silence) } else { None },
         trailers: route.request_trailers.then(|| Arc::clone(&view.plan.owned)),
     })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a tunnel outlives the exchange that opened it")]
-fn pass_back(mut response: Response<UpstreamBody>, beyond: Beyond, connection: &Connection) -> Response<Content> {
+fn pass_back(
+    mut response: Response<UpstreamBody>,
+    beyond: Beyond,
+    connection: &Connection,
+    route: &Route,
+) -> Response<Content> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some((_, client)) = beyond.switch
     {
         let (head, body) = response.into_parts();
         if let Some(upstream) = body.into_tunnel() {
             let kept = Arc::clone(&connection.kept);
+            let idle = route.upstream.settings().stream_idle;
             let over = beyond.lasting.map(|lasting| lasting.over(connection.view.shared.clock.clone()));
             tokio::spawn(async move {
-                let piped = upgrade::pipe(client, upstream);
+                let piped = upgrade::pipe(client, upstream, idle);
                 match over {
                     // Dropped, both sides are closed.
-                    Some(over) => tokio::select! { _ = piped => {}, () = over => {} },
-                    None => drop(piped.await),
+                    Some(over) => tokio::select! { () = piped => {}, () = over => {} },
+                    None => piped.await,
                 }
                 drop(kept);
             });

@@ -186,7 +186,7 @@ async fn denied(
     };
     let Some(site) = site else { return Err(denial.into()) };
     exchange.on_denied(denial.reason());
-    let mut response = sign_in::begin(site, exchange, arrival, cookies, &ask).await?;
+    let mut response = sign_in::begin(site, exchange, arrival, cookies, ask).await?;
     exchange.leave_body(response.headers_mut());
     Ok(response)
 }

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -63,8 +64,32 @@ pub struct RequestBody {
     pub limit: u64,
     pub passed: Arc<AtomicU64>,
     pub watch: Option<Arc<Watch>>,
+    /// How long the client may be silent inside it, where no watch below sees to that.
+    pub silence: Option<Silence>,
     /// `Some` lets trailers through, less these names.
     pub trailers: Option<Arc<OwnedNames>>,
+}
+
+/// Counts while the client owes the next piece, and only then: a slow upstream is not its silence.
+pub struct Silence {
+    limit: Duration,
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Silence {
+    /// `None` where there is no limit.
+    pub fn new(limit: Duration) -> Option<Self> {
+        (!limit.is_zero()).then_some(Self { limit, timer: None })
+    }
+
+    fn is_too_long(&mut self, came: bool, cx: &mut Context<'_>) -> bool {
+        if came {
+            self.timer = None;
+            return false;
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        timer.as_mut().poll(cx).is_ready()
+    }
 }
 
 impl http_body::Body for RequestBody {
@@ -73,8 +98,20 @@ impl http_body::Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
-            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else { return Poll::Pending };
-            let frame = match frame {
+            let polled = Pin::new(&mut self.inner).poll_frame(cx);
+            if let Some(silence) = &mut self.silence
+                && silence.is_too_long(polled.is_ready(), cx)
+            {
+                let error = RequestBodyError::Violation(Violation::BodyTimeout);
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            let frame = match ready!(polled) {
+                // A stream that was reset inside its body ends like one that is complete: hyper takes the lack of an
+                // error code for an end.
+                None if self.watch.is_none() && !self.inner.is_end_stream() => {
+                    let error = RequestBodyError::Gone("the stream was reset inside its body".into());
+                    return Poll::Ready(Some(Err(error.into())));
+                }
                 None => return Poll::Ready(None),
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {

@@ -10,10 +10,10 @@ use super::answer::Content;
 use super::exchange::Exchange;
 use super::refusal::{Kind, Refusal};
 use super::request_body::RequestBodyError;
-use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Site, Visit};
-use crate::wire::Arrival;
+use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Needs, Site, Visit};
 use crate::wire::body::CappedError;
 use crate::wire::cookies::OwnCookies;
+use crate::wire::{Arrival, Body};
 
 /// A sign-in or sign-out that came to nothing, for the page that says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +51,17 @@ pub async fn begin(
     exchange: &mut Exchange,
     arrival: &mut Arrival,
     cookies: &OwnCookies,
-    ask: &Ask,
+    ask: Ask,
 ) -> Result<Response<Content>, Refusal> {
     let mut along = Along::default();
     // Field by field: a body can't be shared, so neither can what holds one.
-    let Arrival { method, path, headers, .. } = arrival;
+    let Arrival { method, path, headers, body, .. } = arrival;
+    *body = exchange.timely(std::mem::replace(body, Body::Empty));
     let landing = Landing::at(path);
     let query = path.query().unwrap_or_default();
     let visit = Visit { facts: exchange.facts(), method, headers, query, cookies };
-    let answer = site.begin(&visit, &landing, ask, &mut along.cookies).await;
+    let form = site.take_form(&visit, &landing, path.target().as_str(), body).await;
+    let answer = site.begin(&visit, &landing, Needs { ask, form }, &mut along.cookies).await;
     along.return_to = Some(landing.as_str().into());
     given(site, exchange, Entered { answer, along })
 }

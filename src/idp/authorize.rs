@@ -132,9 +132,8 @@ impl Registration {
         };
         let parameters = request.parameters();
         let Some(pushed_to) = pushed_to else { return Ok(address(endpoint, &parameters)) };
-        // Section 2.1: the client id comes with the client's own authentication, or beside it.
-        let fields = parameters.iter().filter(|(name, _)| *name != "client_id");
-        let form = fields.fold(Form::default(), |form, (name, value)| form.with(name, value));
+        // Section 2.1: all parameters of the request, the client id among them, whatever the client's authentication.
+        let form = parameters.iter().fold(Form::default(), |form, (name, value)| form.with(name, value));
         let reference = reference(&self.ask(Cause::Visitor, pushed_to, form).await?)?;
         Ok(address(endpoint, &[("client_id", request.client_id.into()), ("request_uri", reference.into())]))
     }

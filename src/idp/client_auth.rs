@@ -33,14 +33,23 @@ impl ClientIdentity {
     /// Adds what tells the issuer who asks.
     pub fn apply(&self, form: &mut Form, headers: &mut HeaderMap) {
         match &self.auth {
-            ClientAuth::None => form.push("client_id", &self.client_id),
+            ClientAuth::None => self.name_itself(form),
             ClientAuth::SecretBasic(secret) => {
                 headers.insert(AUTHORIZATION, basic(&self.client_id, secret));
             }
             ClientAuth::SecretPost(secret) => {
-                form.push("client_id", &self.client_id);
+                self.name_itself(form);
                 form.push("client_secret", secret.expose());
             }
+        }
+    }
+}
+
+impl ClientIdentity {
+    /// A pushed request holds the client id already (RFC 9126 section 2.1); no parameter may come twice.
+    fn name_itself(&self, form: &mut Form) {
+        if form.get("client_id").is_none() {
+            form.push("client_id", &self.client_id);
         }
     }
 }

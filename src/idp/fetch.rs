@@ -1,7 +1,9 @@
 //! The one HTTP client for identity providers. Comes in: an https address (http only where that was allowed), and a form
 //! where something is asked. Goes out: at most so many bytes of an answer, or why there are none. One connection a
-//! request, nothing kept, redirects never followed, every wait under one deadline: a provider may be hostile or half
-//! dead. Runs on Control; a worker never opens one of these sockets.
+//! request, nothing kept unless [`kept`] says so, redirects never followed, every wait under one deadline: a provider may
+//! be hostile or half dead. Runs on Control; a worker never opens one of these sockets.
+
+pub mod kept;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -184,20 +186,24 @@ impl Fetch {
     }
 
     async fn send(&self, sent: Sent<'_>) -> Result<Reply, FetchError> {
-        let url = sent.url;
+        exchange(self.open(sent.url, sent.tls, sent.is_https).await?, sent).await
+    }
+
+    /// A connection to whom an address names, encrypted where it says so.
+    async fn open(&self, url: &Url, tls: Option<&FetchTls>, is_https: bool) -> Result<Box<dyn Stream>, FetchError> {
         let host = url.host_str().ok_or_else(|| FetchError::NoHost(url.clone()))?;
         let tcp = self.connect(url, host).await?;
-        if !sent.is_https {
-            return exchange(tcp, sent).await;
+        if !is_https {
+            return Ok(Box::new(tcp));
         }
-        let config = match sent.tls {
+        let config = match tls {
             None => self.system_config()?,
             Some(tls) => Arc::new(config(tls).await?),
         };
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = name.map_err(|_| FetchError::ServerName(host.to_owned()))?;
-        let tls = TlsConnector::from(config).connect(name, tcp).await;
-        exchange(tls.map_err(|source| FetchError::Connect { host: host.to_owned(), source })?, sent).await
+        let failed = |source| FetchError::Connect { host: host.to_owned(), source };
+        Ok(Box::new(TlsConnector::from(config).connect(name, tcp).await.map_err(failed)?))
     }
 
     /// The first address that answers, of the first few.
@@ -256,6 +262,11 @@ fn is_https(url: &Url, allow_http: bool) -> Result<bool, FetchError> {
     }
 }
 
+/// Cleartext or not; boxed, for a provider is asked rarely beside what it costs to ask.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A request, written, and what holds for its answer.
 struct Sent<'a> {
     url: &'a Url,
@@ -297,10 +308,7 @@ fn post(asked: &Asked<'_>) -> Result<Request<Body>, FetchError> {
 }
 
 /// Sends the request and reads the answer, driving the connection from the same task so that both end together.
-async fn exchange<S>(stream: S, sent: Sent<'_>) -> Result<Reply, FetchError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn exchange(stream: Box<dyn Stream>, sent: Sent<'_>) -> Result<Reply, FetchError> {
     let Sent { url, request, limit, only_ok, .. } = sent;
     let broke = |source| FetchError::Http { url: url.clone(), source };
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()

@@ -1,8 +1,8 @@
 //! Asks an issuer about a token (RFC 7662). Comes in: the token. Goes out: what the issuer says of it, or why it said
 //! nothing that could be relied on; then nobody knows whether the token is good, and nothing is remembered.
 //!
-//! One retry, on a connection that broke off: asking twice changes nothing. Everything else ends at once, and five
-//! failures in a row open the breaker.
+//! Connections are kept for the next question. One retry, on a connection that broke off, a kept one above all: asking twice
+//! changes nothing. Everything else ends at once, and five failures in a row open the breaker.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::breaker::{Breaker, BreakerState, Leave, LeftAlone};
+use super::fetch::kept::Kept;
 use super::{ClientIdentity, FetchError, Issuer, Question, Reply};
 use crate::caller::Claims;
 use crate::clock::Clock;
@@ -46,6 +47,7 @@ pub struct Introspector {
     issuer: Arc<Issuer>,
     settings: IntrospectorSettings,
     clock: Clock,
+    kept: Kept,
     breaker: Arc<Breaker>,
     last_error: Mutex<Option<Arc<str>>>,
 }
@@ -101,7 +103,8 @@ impl IntrospectError {
 
 impl Introspector {
     pub fn new(issuer: Arc<Issuer>, settings: IntrospectorSettings, clock: Clock) -> Self {
-        Self { issuer, settings, clock, breaker: Arc::default(), last_error: Mutex::default() }
+        let kept = Kept::new(issuer.control().clone(), clock.clone());
+        Self { issuer, settings, clock, kept, breaker: Arc::default(), last_error: Mutex::default() }
     }
 
     pub fn issuer(&self) -> &Arc<Issuer> {
@@ -182,10 +185,11 @@ impl Introspector {
         let accept = if self.settings.signed { SIGNED } else { JSON };
         let begun = self.clock.tick();
         let question = Question { url, form, headers, accept, within: self.settings.timeout };
-        match self.issuer.post(question).await {
+        match self.issuer.post_kept(question, &self.kept, false).await {
             Err(error) if error.is_broken_off() => {
                 let left = self.settings.timeout.saturating_sub(self.clock.tick().since(begun));
-                if left.is_zero() { Err(error) } else { self.issuer.post(Question { within: left, ..question }).await }
+                let again = Question { within: left, ..question };
+                if left.is_zero() { Err(error) } else { self.issuer.post_kept(again, &self.kept, true).await }
             }
             told => told,
         }

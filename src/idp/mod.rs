@@ -37,6 +37,7 @@ use crate::control::Control;
 use crate::jose::{AlgorithmSet, Expected};
 use crate::seal::Secret;
 use crate::wire::form::Form;
+use fetch::kept::Kept;
 use fetch::{ANSWER_LIMIT, Asked};
 use keys::KeyRing;
 
@@ -265,11 +266,21 @@ impl Issuer {
     /// # Errors
     /// [`FetchError`] when there is no whole answer; one of any status is none.
     pub async fn post(&self, question: Question<'_>) -> Result<Reply, FetchError> {
+        self.fetch.clone().within(question.within).post(self.asked(question)).await
+    }
+
+    /// The same over a connection that is kept for the next question; over a new one if `fresh`.
+    ///
+    /// # Errors
+    /// As [`Issuer::post`]. A kept connection may break off at once: ask again.
+    pub async fn post_kept(&self, question: Question<'_>, kept: &Kept, fresh: bool) -> Result<Reply, FetchError> {
+        self.fetch.clone().within(question.within).post_kept(self.asked(question), kept, fresh).await
+    }
+
+    fn asked<'a>(&'a self, question: Question<'a>) -> Asked<'a> {
         let IssuerSettings { tls, allow_http, .. } = &*self.settings;
-        let Question { url, form, headers, accept, within } = question;
-        let asked =
-            Asked { url, form, headers, accept, tls: tls.as_ref(), allow_http: *allow_http, limit: ANSWER_LIMIT };
-        self.fetch.clone().within(within).post(asked).await
+        let Question { url, form, headers, accept, within: _ } = question;
+        Asked { url, form, headers, accept, tls: tls.as_ref(), allow_http: *allow_http, limit: ANSWER_LIMIT }
     }
 
     /// What its access tokens must be like.

@@ -67,11 +67,14 @@ impl Site {
         let matched = self.matched(returned, visit, along).await?;
         let granted = matched.redeem(&self.address(Door::Callback)).await?;
         let proven = granted.prove().await?;
-        let return_to = proven.attempt.return_to.clone();
+        let (return_to, state) = (proven.attempt.return_to.clone(), proven.attempt.state.clone());
         let session = proven.into_session(self, visit.facts.now).await?;
         along.cookies.extend(self.sessions.begin(&session, visit.cookies, visit.facts.now).await?);
         tracing::debug!(site = &*self.settings.name, client = &*session.client, "somebody has signed in");
-        Ok(self.land(visit, &return_to))
+        match self.kept_form(&state).await {
+            Some(fields) => Ok(pages::send_again(&self.settings.brand, &return_to, &fields)),
+            None => Ok(self.land(visit, &return_to)),
+        }
     }
 
     /// Finds the attempt that an answer belongs to, and sees to it that it is answered once.

@@ -86,6 +86,15 @@ impl Site {
         self.signed_out_at(visit, landing.as_ref())
     }
 
+    /// Whether a request was made by a page of this very site; an old browser says so by `Origin` alone.
+    pub(super) fn is_own(&self, visit: &Visit<'_>) -> bool {
+        let own = self.settings.url.origin().ascii_serialization();
+        match (visit.headers.get(FETCH_SITE), visit.headers.get(ORIGIN)) {
+            (Some(site), _) => site.as_bytes() == b"same-origin",
+            (None, origin) => origin.is_some_and(|origin| origin.as_bytes() == own.as_bytes()),
+        }
+    }
+
     /// By a POST or a click of this site or its siblings, or by the person's own hand; not by what another site's page
     /// makes a browser send (configuration contract, section 8).
     fn is_own_wish(&self, visit: &Visit<'_>) -> bool {

@@ -11,6 +11,7 @@ mod frontchannel;
 pub mod landing;
 mod logout;
 pub mod pages;
+mod preserve;
 pub mod response;
 mod start;
 mod userinfo;
@@ -23,8 +24,9 @@ use url::Url;
 pub use error::{Failure, LoginError};
 pub use landing::{Allowed, Landing, Landings};
 pub use pages::Brand;
+pub use preserve::{Form, Forms};
 pub use response::{Flow, Mode};
-pub use start::Ask;
+pub use start::{Ask, Needs};
 
 use crate::idp::Registration;
 use crate::idp::authorize::Wishes;
@@ -114,6 +116,7 @@ pub struct Site {
     sessions: Arc<crate::session::Sessions>,
     /// Where it is remembered that a state, or a logout token, was used.
     kv: Kv,
+    forms: Forms,
     sign_out_ring: KeyRing,
 }
 
@@ -144,11 +147,18 @@ pub struct Along {
 }
 
 impl Site {
-    pub fn new(settings: SiteSettings, sessions: Arc<crate::session::Sessions>, kv: Kv, keys: &MasterKeys) -> Self {
+    /// `kv` is where it is remembered what was used.
+    pub fn new(
+        settings: SiteSettings,
+        sessions: Arc<crate::session::Sessions>,
+        kv: Kv,
+        forms: Forms,
+        keys: &MasterKeys,
+    ) -> Self {
         let landings = Landings::new(settings.url.clone(), settings.allowed_redirects.clone());
         let scope = settings.attempt_scope();
         let transactions = Transactions::new(&settings.name, &settings.cookie, scope, keys);
-        Self { settings, landings, transactions, sessions, kv, sign_out_ring: keys.ring("sign-out") }
+        Self { settings, landings, transactions, sessions, kv, forms, sign_out_ring: keys.ring("sign-out") }
     }
 
     pub const fn settings(&self) -> &SiteSettings {

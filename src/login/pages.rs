@@ -63,15 +63,12 @@ pub fn signed_out(brand: &Brand, start: &str) -> Response<Body> {
 
 /// Asks before a sign-out that this site itself did not ask for. `fields` come along with the form.
 pub fn confirm_sign_out(brand: &Brand, action: &str, fields: &[(&str, &str)]) -> Response<Body> {
-    let hidden = |(name, value): &(&str, &str)| {
-        format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">\n", escape(name), escape(value))
-    };
     let body = format!(
         "<p>Do you want to sign out of {}?</p>\n<form method=\"post\" action=\"{}\">\n{}<button class=\"act\">Sign out</button>\n\
          </form>\n<p><a class=\"act quiet\" href=\"/\">Stay signed in</a></p>",
         escape(&brand.name),
         escape(action),
-        fields.iter().map(hidden).collect::<String>(),
+        fields.iter().map(|(name, value)| hidden(name, value)).collect::<String>(),
     );
     page(brand, StatusCode::OK, "Sign out?", &body)
 }
@@ -106,6 +103,23 @@ pub fn go_on(brand: &Brand, target: &str) -> Response<Body> {
     page(brand, StatusCode::OK, "One moment", &body)
 }
 
+/// Sends a form that met no session, now that there is one. With scripts off there is a button.
+pub fn send_again(brand: &Brand, target: &str, fields: &[(String, String)]) -> Response<Body> {
+    const SEND: &str = "document.forms[0].submit()";
+    let hidden: String = fields.iter().map(|(name, value)| hidden(name, value)).collect();
+    let body = format!(
+        "<p role=\"status\">You are signed in. Your form is sent again.</p>\n\
+         <form method=\"post\" action=\"{}\" accept-charset=\"utf-8\">\n{hidden}<button class=\"act\">Go on</button>\n</form>\n\
+         <script>{SEND}</script>",
+        escape(target)
+    );
+    page_with(brand, StatusCode::OK, "One moment", &body, &format!("; script-src {}", hash(SEND)))
+}
+
+fn hidden(name: &str, value: &str) -> String {
+    format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">\n", escape(name), escape(value))
+}
+
 /// The fields that every answer of a sign-in has (RFC 9700 sections 4.2 and 4.16): it is not stored, not framed, and the
 /// next page does not learn its address.
 pub fn protect(headers: &mut HeaderMap) {
@@ -119,6 +133,10 @@ pub fn protect(headers: &mut HeaderMap) {
 }
 
 fn page(brand: &Brand, status: StatusCode, title: &str, body: &str) -> Response<Body> {
+    page_with(brand, status, title, body, "")
+}
+
+fn page_with(brand: &Brand, status: StatusCode, title: &str, body: &str, further_policy: &str) -> Response<Body> {
     let css = brand.css.as_deref().unwrap_or_default();
     let brand_style = if css.is_empty() { String::new() } else { format!("<style>{css}</style>\n") };
     let logo = brand.logo.as_deref().map_or_else(String::new, |logo| {
@@ -134,7 +152,7 @@ fn page(brand: &Brand, status: StatusCode, title: &str, body: &str) -> Response<
     );
     // No `form-action`: browsers apply it to every redirect behind a form, and a sign-out goes on to the provider.
     let policy = format!(
-        "default-src 'none'; style-src {}{}; img-src data:; base-uri 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src {}{}; img-src data:; base-uri 'none'; frame-ancestors 'none'{further_policy}",
         hash(STYLE),
         if css.is_empty() { String::new() } else { format!(" {}", hash(css)) },
     );

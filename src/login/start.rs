@@ -10,13 +10,13 @@ use url::form_urlencoded;
 
 use super::landing::Landing;
 use super::pages::{self, Choice};
-use super::{Door, LoginError, Site, Visit};
+use super::{Door, Form, LoginError, Site, Visit};
 use crate::idp::Registration;
 use crate::idp::authorize::{AuthorizationRequest, Verifier, Wishes};
 use crate::session::{Asked, Transaction};
 use crate::wire::Body;
 use crate::wire::cookies::CookieChanges;
-use crate::wire::form::Form;
+use crate::wire::form;
 
 /// What a sign-in is to bring, beyond somebody who is signed in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,21 @@ pub struct Ask {
     pub acr_values: Option<Box<str>>,
     /// Seconds.
     pub max_age: Option<u64>,
+}
+
+/// What a request that has to wait for a sign-in needs of it.
+#[derive(Debug, Default)]
+pub struct Needs {
+    pub ask: Ask,
+    /// To be sent again afterwards.
+    pub form: Option<Form>,
+}
+
+/// What a browser is sent to a provider for.
+struct Errand<'a> {
+    landing: &'a Landing,
+    wishes: &'a Wishes,
+    form: Option<Form>,
 }
 
 /// Behind the session cookie's name: the provider that was chosen last.
@@ -44,20 +59,23 @@ impl Site {
         &self,
         visit: &Visit<'_>,
         landing: &Landing,
-        ask: &Ask,
+        needs: Needs,
         changes: &mut CookieChanges,
     ) -> Result<Response<Body>, LoginError> {
         match self.settings.registrations.as_slice() {
             [only] => {
-                let wishes = self.wishes(ask, None);
-                self.send_to(only, visit, landing, &wishes, changes).await
+                let wishes = self.wishes(&needs.ask, None);
+                self.send_to(only, visit, Errand { landing, wishes: &wishes, form: needs.form }, changes).await
             }
-            _ if *ask != Ask::default() => {
+            _ if needs.ask != Ask::default() => {
                 // Who is signed in has to show more: to the provider that knows them. There is nothing to choose, and on
                 // the way over the page what is asked for would get lost.
                 let session = self.sessions.peek(visit.cookies, visit.facts.now).await?;
                 match session.and_then(|session| self.registration(&session.client)) {
-                    Some(own) => self.send_to(own, visit, landing, &self.wishes(ask, None), changes).await,
+                    Some(own) => {
+                        let wishes = self.wishes(&needs.ask, None);
+                        self.send_to(own, visit, Errand { landing, wishes: &wishes, form: None }, changes).await
+                    }
                     None => Ok(self.offer(visit, landing)),
                 }
             }
@@ -78,7 +96,7 @@ impl Site {
         visit: &Visit<'_>,
         changes: &mut CookieChanges,
     ) -> Result<Response<Body>, LoginError> {
-        let query = Form::parse(visit.query.as_bytes())?;
+        let query = form::Form::parse(visit.query.as_bytes())?;
         let landing = self.landings.find_or_home(query.get("rd").or_else(|| query.get("target_link_uri")));
         let by_issuer = query.get("iss").and_then(|iss| {
             self.settings.registrations.iter().find(|registration| *registration.issuer().settings().issuer == *iss)
@@ -88,18 +106,18 @@ impl Site {
             [only] => Some(only),
             _ => None,
         });
-        let Some(chosen) = chosen else { return self.begin(visit, &landing, &Ask::default(), changes).await };
+        let Some(chosen) = chosen else { return self.begin(visit, &landing, Needs::default(), changes).await };
         if self.settings.registrations.len() > 1 {
             let name = format!("{}{REMEMBERED}", self.settings.cookie);
             changes.push(self.settings.cookie_scope.set(&name, &slug(chosen.name()), REMEMBERED_FOR));
         }
         let wishes = self.wishes(&Ask::default(), query.get("login_hint"));
-        self.send_to(chosen, visit, &landing, &wishes, changes).await
+        self.send_to(chosen, visit, Errand { landing: &landing, wishes: &wishes, form: None }, changes).await
     }
 
     /// `sign_in?rd=…`: the page to choose from.
     pub(super) fn choose(&self, visit: &Visit<'_>) -> Result<Response<Body>, LoginError> {
-        let query = Form::parse(visit.query.as_bytes())?;
+        let query = form::Form::parse(visit.query.as_bytes())?;
         let landing = self.landings.find_or_home(query.get("rd"));
         let remembered = visit.cookies.find(&format!("{}{REMEMBERED}", self.settings.cookie)).ok().flatten();
         let registrations = &self.settings.registrations;
@@ -145,10 +163,10 @@ impl Site {
         &self,
         registration: &Arc<Registration>,
         visit: &Visit<'_>,
-        landing: &Landing,
-        wishes: &Wishes,
+        errand: Errand<'_>,
         changes: &mut CookieChanges,
     ) -> Result<Response<Body>, LoginError> {
+        let Errand { landing, wishes, form } = errand;
         let acr = wishes.acr_values.as_deref().unwrap_or_default().split(' ').filter(|acr| !acr.is_empty());
         let asked = Asked { acr: acr.map(Box::from).collect(), max_age: wishes.max_age };
         let now = visit.facts.now;
@@ -167,6 +185,9 @@ impl Site {
             wishes,
         };
         let address = registration.authorization_address(&request).await?;
+        if let Some(form) = form {
+            self.keep_form(form, &attempt.state, now).await;
+        }
         changes.extend(self.transactions.begin(&attempt, visit.cookies, now));
         Ok(redirect(visit.method, address.as_str()))
     }

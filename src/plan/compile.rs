@@ -72,8 +72,11 @@ pub enum CompileError {
 /// [`CompileError`] for the first part that cannot be built.
 pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError> {
     let fetch = Fetch::new(wiring.clock.clone());
-    let issuers =
-        checked.issuers.iter().map(|written| issuer(written, wiring, &fetch)).collect::<Result<Vec<_>, _>>()?;
+    let issuers = checked.issuers.iter().enumerate().map(|(index, written)| {
+        let sources = trust::sources(checked, index, written);
+        issuer(written, sources, wiring, &fetch)
+    });
+    let issuers = issuers.collect::<Result<Vec<_>, _>>()?;
     let redis = checked.sessions.redis.clone();
     let redis = redis.and_then(|settings| Kv::redis(settings, wiring.clock.clone(), wiring.control.clone()));
     let trusted = trust::trusted(checked, &issuers, redis.as_ref(), wiring);
@@ -115,8 +118,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
             field: limits.field_bytes,
             fields: limits.fields,
             body: limits.request_body.unwrap_or(0),
+            body_silence: limits.body_timeout,
         },
-        body_timeout: limits.body_timeout,
         public_url: checked.server.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').into()),
     })
 }
@@ -164,7 +167,12 @@ fn listen_address(bind: &Bind) -> ListenAddress {
     }
 }
 
-fn issuer(written: &IssuerSettings, wiring: &Wiring, fetch: &Fetch) -> Result<Arc<Issuer>, CompileError> {
+fn issuer(
+    written: &IssuerSettings,
+    sources: trust::Sources,
+    wiring: &Wiring,
+    fetch: &Fetch,
+) -> Result<Arc<Issuer>, CompileError> {
     let names = written.algorithms.iter().map(|algorithm| algorithm.word());
     let algorithms = AlgorithmSet::parse(names)
         .map_err(|error| CompileError::Algorithm { name: Arc::clone(&written.name), error })?;
@@ -182,10 +190,10 @@ fn issuer(written: &IssuerSettings, wiring: &Wiring, fetch: &Fetch) -> Result<Ar
         },
         accept_id_tokens: written.accept_id_tokens,
         clock_skew: written.clock_skew,
-        keys: trust::keys(written),
-        keys_optional: trust::is_only_asked(written),
+        keys: sources.keys,
+        keys_optional: sources.keys_optional,
         endpoints: endpoints(&written.endpoints),
-        discover: trust::discovers(written),
+        discover: sources.discover,
         refresh: written.refresh,
         cooldown: written.cooldown,
         max_stale: written.max_stale,

@@ -41,6 +41,7 @@ fn one(
     let client = client(findings, &at, written, known);
     bounds(findings, &at, written);
     let cache = &written.cache;
+    let shared = shared(findings, &at.key("cache").key("shared"), cache.shared);
     Some(IntrospectionSettings {
         client: client?,
         ttl: cache.ttl.0,
@@ -48,7 +49,7 @@ fn one(
         max_entries: cache.max_entries as usize,
         max_bytes: cache.max_bytes.as_usize(),
         obey_no_store: cache.obey_no_store,
-        shared: shared(findings, &at.key("cache").key("shared"), cache.shared),
+        shared,
         missing_audience: written.missing_audience,
         signed: written.signed,
         stale_if_error: written.stale_if_error.0,

@@ -17,11 +17,13 @@ use super::settings::{Checked, ClientSettings, CookieSettings, SessionStore, Sit
 use crate::authn::{AllowedPath, CrossSite};
 use crate::config::ValuePath;
 use crate::config::client::{Par, Pkce};
+use crate::config::session::Store;
 use crate::config::site::{Authorize, BackChannelLogout, Pages, ResponseMode, SameSite};
+use crate::config::values::ByteSize;
 use crate::idp::authorize::Wishes;
 use crate::idp::{self, Issuer, Registration, RegistrationSettings};
 use crate::kv::{Kv, MemoryKv, MemoryKvLimits};
-use crate::login::{self, Allowed, Brand, DOORS, Flow, Landing, Landings, Mode, Site};
+use crate::login::{self, Allowed, Brand, DOORS, Flow, Forms, Landing, Landings, Mode, Site};
 use crate::session::index::Ended;
 
 use crate::session::store::Kept;
@@ -105,6 +107,23 @@ fn read(findings: &mut Findings<'_>, at: &ValuePath, path: &Path) -> Option<Vec<
     None
 }
 
+/// The largest form that can be kept: it goes through memory once more, and into a page. Bytes.
+const LARGEST_FORM: u64 = 256 * 1024;
+
+/// Forms are kept where sessions are; a cookie has no room for one.
+pub(super) fn preserve_post(findings: &mut Findings<'_>, at: &ValuePath, written: ByteSize) -> Option<usize> {
+    let store = findings.loaded.config.sessions.store;
+    if written.0 > LARGEST_FORM {
+        findings.error_with(at, "more than is kept of a form", "at most 256KiB");
+    } else if written.0 > 0 && store == Store::Cookie {
+        let hint = "`sessions.store: memory`, or `redis`";
+        findings.error_with(at, "with `sessions.store: cookie` there is no place for a form", hint);
+    } else {
+        return usize::try_from(written.0).ok();
+    }
+    None
+}
+
 /// Parameters that are passed on: plain text, as they are.
 pub(super) fn authorize(findings: &mut Findings<'_>, at: &ValuePath, written: &Authorize) {
     let texts = [("prompt", &written.prompt), ("acr_values", &written.acr_values), ("ui_locales", &written.ui_locales)];
@@ -153,6 +172,9 @@ pub(super) fn registrations(
 /// What this process remembers of states and logout tokens that were used. Bytes.
 const USED: MemoryKvLimits = MemoryKvLimits { entries: 500_000, bytes: 128 * 1024 * 1024 };
 
+/// Forms that wait for a sign-in. Bytes.
+const FORMS: MemoryKvLimits = MemoryKvLimits { entries: 100_000, bytes: 128 * 1024 * 1024 };
+
 /// Sessions, or what is remembered of them, of each kind. Bytes.
 const MEMORY: MemoryKvLimits = MemoryKvLimits { entries: 1_000_000, bytes: 1024 * 1024 * 1024 };
 
@@ -164,6 +186,10 @@ pub(super) fn sites(
     wiring: &Wiring,
 ) -> Result<Vec<Arc<Site>>, CompileError> {
     let used = redis.cloned().unwrap_or_else(|| own(USED, wiring));
+    let forms = match (checked.sessions.store, redis) {
+        (SessionStore::Redis, Some(redis)) => redis.clone(),
+        _ => own(FORMS, wiring),
+    };
     let stores = Stores::new(redis, wiring);
     let dangling = |written: &SiteSettings| CompileError::Site { name: Arc::clone(&written.name) };
     let with_sessions = |written: &SiteSettings| {
@@ -188,7 +214,8 @@ pub(super) fn sites(
     let one = |(written, sessions): (&SiteSettings, &Arc<Sessions>)| {
         let keys = checked.sessions.keys.as_ref().ok_or_else(|| dangling(written))?;
         let settings = site(written, &checked.server.auth_prefix, sessions, told.clone());
-        Ok(Arc::new(Site::new(settings, Arc::clone(sessions), used.clone(), keys)))
+        let forms = Forms::new(written.preserve_post, forms.clone(), keys);
+        Ok(Arc::new(Site::new(settings, Arc::clone(sessions), used.clone(), forms, keys)))
     };
     checked.sites.iter().zip(&all).map(one).collect()
 }

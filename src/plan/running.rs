@@ -43,8 +43,6 @@ pub struct Plan {
     pub owned: Arc<OwnedNames>,
     pub trusted_proxies: TrustedProxies,
     pub limits: Limits,
-    /// How long the body of a request may take that is for us.
-    pub body_timeout: std::time::Duration,
     /// The outside address for requests whose host no route names; an origin.
     pub public_url: Option<Box<str>>,
 }

@@ -242,6 +242,8 @@ pub struct SiteSettings {
     /// Unsafe methods and upgrades that another site caused are refused, but for these paths.
     pub refuses_cross_site: bool,
     pub cross_site_paths: Vec<PathPattern>,
+    /// Bytes; 0 = none.
+    pub preserve_post: usize,
     pub back_channel_logout: BackChannelLogout,
     pub long_lived: LongLived,
     pub brand: Arc<Brand>,

@@ -13,7 +13,7 @@ use crate::config::ValuePath;
 use crate::config::client::GrantType;
 use crate::config::session::Store;
 use crate::config::site::{BackChannelLogout, Cookie, SameSite, Site, UnsafeRequests};
-use crate::config::values::{NOT_SUPPORTED_YET, Period};
+use crate::config::values::Period;
 use crate::seal::{MasterKey, MasterKeys};
 
 /// Browsers demand of a cookie with this prefix that it is `Secure` and for one host and all its paths.
@@ -71,9 +71,7 @@ fn one(
     let cookie = url.as_ref().and_then(|url| cookie(findings, &at.key("cookie"), (name, url), &written.cookie));
     timeouts(findings, at, written);
     let allow = paths(findings, &at.key("cross_site").key("allow"), &written.cross_site.allow);
-    if written.preserve_post.0 > 0 {
-        findings.error(&at.key("preserve_post"), NOT_SUPPORTED_YET);
-    }
+    let preserve_post = login::preserve_post(findings, &at.key("preserve_post"), written.preserve_post);
     login::authorize(findings, &at.key("authorize"), &written.authorize);
     let brand = login::brand(findings, &at.key("pages"), name, &written.pages);
     let landings = url.as_ref().and_then(|url| {
@@ -95,6 +93,7 @@ fn one(
         allowed_redirects,
         refuses_cross_site: written.cross_site.unsafe_requests == UnsafeRequests::Refuse,
         cross_site_paths: allow?,
+        preserve_post: preserve_post?,
         back_channel_logout: written.back_channel_logout,
         long_lived: written.long_lived,
         brand: Arc::new(brand?),

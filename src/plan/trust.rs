@@ -70,25 +70,70 @@ fn introspection(
     Some(Introspection::new(introspector, settings, wiring))
 }
 
-/// Where the keys come from. An issuer that is only asked needs none; what it publishes is taken all the same, unless its
-/// endpoint is configured and nothing of it has to be discovered.
-pub(super) fn keys(written: &IssuerSettings) -> idp::KeySource {
-    match &written.keys {
-        KeySource::Discovery if is_only_asked(written) && written.endpoints.introspection.is_some() => {
-            idp::KeySource::None
-        }
+/// Where an issuer's keys and endpoints come from.
+pub(super) struct Sources {
+    pub keys: idp::KeySource,
+    pub keys_optional: bool,
+    pub discover: bool,
+}
+
+/// An issuer that is only asked needs no keys; what it publishes is taken all the same, unless its endpoint is configured and
+/// nothing of it has to be discovered. One where people sign in signs who they are.
+pub(super) fn sources(checked: &Checked, index: usize, written: &IssuerSettings) -> Sources {
+    let is_of_issuer = |client: &usize| checked.clients.get(*client).is_some_and(|client| client.issuer == index);
+    let signs_people_in = checked.sites.iter().flat_map(|site| &site.sign_in).any(is_of_issuer);
+    let is_only_asked = written.tokens == Tokens::Opaque
+        && written.introspection.is_some_and(|asked| !asked.signed)
+        && !signs_people_in;
+    let endpoints = &written.endpoints;
+    let lacks_endpoint = (written.introspection.is_some() && endpoints.introspection.is_none())
+        || (signs_people_in && (endpoints.authorization.is_none() || endpoints.token.is_none()));
+    let keys = match &written.keys {
+        KeySource::Discovery if is_only_asked && !lacks_endpoint => idp::KeySource::None,
         KeySource::Discovery => idp::KeySource::Discovery,
         KeySource::Url { url, token } => idp::KeySource::Url { url: url.clone(), token: token.clone() },
         KeySource::File(path) => idp::KeySource::File(path.clone()),
+    };
+    Sources { keys, keys_optional: is_only_asked, discover: lacks_endpoint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::idp::KeySource;
+
+    fn of(issuer: &str, signs_people_in: bool) -> Sources {
+        let site = "sites: { shop: { url: 'http://localhost:8080', sign_in: [gateway] } }\n\
+                    sessions: { store: memory, keys: ['AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='] }\n";
+        let text = format!(
+            "issuers: {{ corp: {{ issuer: 'https://id.example', audiences: [api], {issuer} }} }}\n\
+             clients: {{ gateway: {{ issuer: corp, client_id: gateway, client_secret: s3cret }} }}\n{}\
+             upstreams: {{ api: {{ servers: ['http://127.0.0.1:9001'] }} }}\n\
+             routes: [{{ match: {{ path: /** }}, upstream: api, access: {{ bearer: {{ issuers: [corp] }} }} }}]\n",
+            if signs_people_in { site } else { "" }
+        );
+        let loaded = config::load(config::Sources::text("postern.yaml", text)).map_err(|report| report.to_string());
+        let checked = crate::plan::check(&loaded.unwrap()).map_err(|report| report.to_string()).unwrap();
+        sources(&checked, 0, &checked.issuers[0])
     }
-}
 
-/// Nothing that it signs is believed.
-pub(super) fn is_only_asked(written: &IssuerSettings) -> bool {
-    written.tokens == Tokens::Opaque && written.introspection.is_some_and(|asked| !asked.signed)
-}
-
-/// The introspection endpoint is known by discovery alone.
-pub(super) fn discovers(written: &IssuerSettings) -> bool {
-    written.introspection.is_some() && written.endpoints.introspection.is_none()
+    #[test]
+    fn an_issuer_that_is_only_asked_needs_no_keys_and_no_metadata_beyond_its_endpoint() {
+        let asked = "introspection: { client: gateway }, tokens: opaque";
+        let at = "endpoints: { introspection: 'https://id.example/i' }";
+        let found = of(asked, false);
+        assert!(found.keys == KeySource::Discovery && found.keys_optional && found.discover);
+        let configured = of(&format!("{asked}, {at}"), false);
+        assert!(configured.keys == KeySource::None && !configured.discover);
+        // Its signatures are believed as soon as people sign in there, its answers are signed, or JWTs are taken.
+        let signs_in = of(&format!("{asked}, {at}"), true);
+        assert!(signs_in.keys == KeySource::Discovery && !signs_in.keys_optional && signs_in.discover);
+        let signed = of(&format!("introspection: {{ client: gateway, signed: true }}, tokens: opaque, {at}"), false);
+        assert!(signed.keys == KeySource::Discovery && !signed.keys_optional && !signed.discover);
+        let any = of(&format!("introspection: {{ client: gateway }}, tokens: any, {at}"), false);
+        assert!(any.keys == KeySource::Discovery && !any.keys_optional);
+        let elsewhere = of("jwks: { url: 'https://id.example/k' }", true);
+        assert!(matches!(elsewhere.keys, KeySource::Url { .. }) && elsewhere.discover);
+    }
 }

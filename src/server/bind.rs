@@ -5,8 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,10 @@ pub enum Sockets {
 }
 
 const BACKLOG: i32 = 4096;
+/// A client that vanished is noticed after about two minutes.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// Opens `workers` sockets for `address`. Goes out with the address that was bound (port 0 is settled).
 ///
@@ -110,6 +115,10 @@ fn tcp(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListene
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
+    // Each connection has it from its listener: a client that vanished without a word is noticed, tunnels included.
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -37,6 +37,16 @@ pub struct ConnectionRules {
 
 /// For so many fields hyper has room on the stack; told of another number, it allocates it for each request.
 const AT_HAND: usize = 100;
+
+/// What is held for a client that does not read: more is not asked of the upstream. Bytes, for each answer.
+const SEND_BUFFER: usize = 64 * 1024;
+/// hyper's buffer for one HTTP/1.1 connection; heads within their limits always fit.
+const LEAST_BUFFER: usize = 128 * 1024;
+/// A peer that vanished under open streams is noticed after these two.
+const HTTP2_PING_AFTER: Duration = Duration::from_secs(15);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer that was told to end may take to say so.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -161,6 +171,7 @@ async fn serve_http1(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: 
     let mut builder = http1::Builder::new();
     // The watch below has its own limits; hyper's would cost a timer of the runtime for each request.
     builder.keep_alive(true).header_read_timeout(None);
+    builder.max_buf_size(LEAST_BUFFER.max(2 * (rules.head.header + rules.head.target)));
     if rules.head.fields > AT_HAND {
         builder.max_headers(rules.head.fields);
     }
@@ -192,23 +203,33 @@ async fn serve_http2(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: 
         .max_header_list_size(u32::try_from(rules.head.header).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(Some(20))
         .max_local_error_reset_streams(Some(100))
+        .max_send_buf_size(SEND_BUFFER)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING_AFTER)
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
         .serve_connection(TokioIo::new(guard), service);
     let mut served = std::pin::pin!(served);
     let mut ending = false;
     std::future::poll_fn(|cx| {
         slot.register(cx);
-        // The service holds one handle, this function another; each exchange one more.
-        let busy = Arc::strong_count(&connection) > 2;
-        if busy {
-            slot.disarm();
-        } else if !slot.is_armed() {
-            slot.arm(idle);
+        // Who does not answer the farewell, or never spoke at all, is left without one.
+        let expired = slot.is_expired();
+        if ending && expired {
+            return Poll::Ready(());
         }
-        if !ending && (slot.sweeper().is_draining() || (!busy && slot.is_expired())) {
+        if !ending && (expired || slot.sweeper().is_draining()) {
             ending = true;
+            slot.disarm();
             served.as_mut().graceful_shutdown();
         }
-        served.as_mut().poll(cx).map(|_| ())
+        let polled = served.as_mut().poll(cx).map(|_| ());
+        // The service holds one handle, this function another; each exchange one more.
+        if Arc::strong_count(&connection) > 2 {
+            slot.disarm();
+        } else if polled.is_pending() && !slot.is_armed() {
+            slot.arm(if ending { FAREWELL } else { idle });
+        }
+        polled
     })
     .await;
 }

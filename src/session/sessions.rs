@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cookie::{SessionCookie, Unreadable};
 use super::opened::{Live, Opened};
-use super::refresh::{Renewal, Renewed};
+use super::refresh::{Renewal, RenewalTally, Renewed};
 use super::store::{self, Lifetime, SessionStore, StoreError, Whose};
 use super::{Session, codec};
 use crate::clock::{Clock, Time};
@@ -84,6 +84,11 @@ impl Sessions {
 
     pub const fn settings(&self) -> &SessionsSettings {
         &self.settings
+    }
+
+    /// How often tokens were renewed, and how that went.
+    pub fn renewals(&self) -> &RenewalTally {
+        self.renewal.tally()
     }
 
     /// The registration by which a session came to be; `None` when the site has it no more.

@@ -150,7 +150,11 @@ impl UpstreamBody {
             Content::Whole(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::Whole(_) | Content::Switched(_) => Poll::Ready(None),
             Content::Http1 { download, .. } => download.poll_frame(cx),
-            Content::Http2 { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Content::Http2 { incoming, .. } => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                // hyper takes a reset without an error code for an end; where more was to come it is none.
+                None if !incoming.is_end_stream() => Poll::Ready(Some(Err("the stream was reset inside it".into()))),
+                polled => Poll::Ready(polled.map(|frame| frame.map_err(Into::into))),
+            },
         }
     }
 

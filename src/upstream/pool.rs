@@ -196,9 +196,14 @@ impl Pool {
         }
         http1.since = self.now();
         let shelf = &self.shelves[index];
-        let waiting = self.shared.limit.waiting();
         let mut connections = shelf.lock();
+        // Asked under the lock: who queues up from now on finds the connection on the shelf.
+        let waiting = self.shared.limit.waiting();
         if waiting > 0 {
+            if !http1.is_quiet() {
+                return;
+            }
+            http1.reused = true;
             let turn = shelf.returns.fetch_add(1, Ordering::Relaxed);
             let elsewhere = waiting > connections.waiters.len();
             if elsewhere && (connections.waiters.is_empty() || turn.is_multiple_of(SHARE_EVERY)) {

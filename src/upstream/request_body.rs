@@ -19,6 +19,8 @@ const AT_HAND: usize = 16 * 1024;
 /// What is sent. A small body that is at hand whole has no watch.
 #[derive(Debug)]
 pub(super) struct RequestBody {
+    /// Taken for an attempt that came to nothing; comes again first.
+    again: Bytes,
     body: Body,
     remaining: Option<u64>,
     watch: Option<Arc<Watch>>,
@@ -74,11 +76,16 @@ impl RequestBody {
         let streams = !at_hand && !body.is_end_stream();
         let watch = streams.then(Arc::<Watch>::default);
         let remaining = if streams { body.size_hint().exact() } else { None };
-        (Self { body, remaining, watch: watch.clone() }, watch)
+        (Self { again: Bytes::new(), body, remaining, watch: watch.clone() }, watch)
     }
 
     pub const fn empty() -> Self {
-        Self { body: Body::Empty, remaining: None, watch: None }
+        Self { again: Bytes::new(), body: Body::Empty, remaining: None, watch: None }
+    }
+
+    /// Takes back a piece of which nothing was sent: it is the first of the next attempt.
+    pub fn give_back(&mut self, piece: Bytes) {
+        self.again = piece;
     }
 
     fn poll_watched(
@@ -125,6 +132,9 @@ impl http_body::Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if !this.again.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.again)))));
+        }
         match &this.watch {
             None => Pin::new(&mut this.body).poll_frame(cx),
             Some(watch) => Self::poll_watched(&mut this.body, &mut this.remaining, watch, cx),
@@ -132,10 +142,12 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.again.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = self.body.size_hint();
+        let again = self.again.len() as u64;
+        rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + again))
     }
 }

@@ -1,11 +1,13 @@
 //! One open socket to a server, whatever it is made of.
 
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
 
 use super::limit::Place;
@@ -29,6 +31,10 @@ impl Socket {
         Self { stream, _place: place }
     }
 
+    pub const fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
     /// Whether nothing has come and the peer has not closed, as far as this worker has heard. Takes what came: a
     /// socket that is not quiet is of no use any more.
     pub fn is_quiet(&mut self) -> bool {
@@ -37,10 +43,13 @@ impl Socket {
             Stream::Tcp(stream) => would_block(stream.try_read(&mut [0])),
             Stream::Unix(stream) => would_block(stream.try_read(&mut [0])),
             Stream::Tls(stream) => {
-                // Session tickets may have come: reading takes them, and gives nothing.
+                // Session tickets may have come: reading takes them, and gives nothing. Whatever else this task has
+                // done meanwhile, the socket itself is asked.
                 let mut byte = [0];
                 let mut cx = Context::from_waker(Waker::noop());
-                Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+                let mut read = ReadBuf::new(&mut byte);
+                let asked = unconstrained(poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut read)));
+                pin!(asked).poll(&mut cx).is_pending()
             }
         }
     }

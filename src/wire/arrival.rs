@@ -117,6 +117,8 @@ pub struct Limits {
     pub fields: usize,
     /// Zero = no limit.
     pub body: u64,
+    /// Silence inside a body; zero = no limit.
+    pub body_silence: std::time::Duration,
 }
 
 /// Why a request is not well-formed.
@@ -300,7 +302,8 @@ mod tests {
 
     #[test]
     fn a_length_goes_up_in_its_shortest_form() {
-        let limits = Limits { target: 0, header: 0, field: 0, fields: 0, body: 0 };
+        let limits =
+            Limits { target: 0, header: 0, field: 0, fields: 0, body: 0, body_silence: std::time::Duration::ZERO };
         for (written, passed) in [("0", "0"), ("00", "0"), ("010", "10"), ("10", "10"), ("000000000000000001", "1")] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static(written));
@@ -314,7 +317,14 @@ mod tests {
         let request =
             http::Request::get("/a?access_token=hidden").header("host", "h").header("authorization", "Bearer hidden");
         let parts = request.body(()).unwrap().into_parts().0;
-        let limits = Limits { target: 100, header: 1000, field: 100, fields: 10, body: 0 };
+        let limits = Limits {
+            target: 100,
+            header: 1000,
+            field: 100,
+            fields: 10,
+            body: 0,
+            body_silence: std::time::Duration::ZERO,
+        };
         let arrival = check(parts, Body::Empty, &OwnedNames::new(&[]), &limits).unwrap();
         let shown = format!("{arrival:?}");
         assert!(shown.contains("/a") && !shown.contains("hidden"), "{shown}");
@@ -322,7 +332,8 @@ mod tests {
 
     #[test]
     fn cookies_are_bounded_with_all_fields_and_each_other_one_by_itself() {
-        let limits = Limits { target: 100, header: 1000, field: 100, fields: 10, body: 0 };
+        let body_silence = std::time::Duration::ZERO;
+        let limits = Limits { target: 100, header: 1000, field: 100, fields: 10, body: 0, body_silence };
         let judged = |name: http::HeaderName, length: usize| {
             let value = HeaderValue::try_from("a".repeat(length)).unwrap();
             check_fields(&HeaderMap::from_iter([(name, value)]), &limits)

@@ -118,9 +118,17 @@ try {
   await first.waitForURL(`${site}/cart`);
   await ask('backchannel');
   assert.equal(await first.evaluate(async () => (await fetch('/poll')).status), 401);
-  await first.reload();
-  assert.match(first.url(), /\/authorize\?|\/cart/);
   held('the provider ends the session while the page is open');
+
+  // The page is still there; its form meets no session.
+  await first.evaluate(() => {
+    document.body.innerHTML = '<form method="post" action="/orders"><input name="item" value="7"><button>Order</button></form>';
+  });
+  await first.click('button');
+  // Still signed in at the provider, the person notices nothing.
+  await first.waitForSelector('text=POST /orders');
+  assert.equal(first.url(), `${site}/orders`);
+  held('a form that met an expired session survives the sign-in');
 
   const tampered = await profile();
   const page = await tampered.newPage();

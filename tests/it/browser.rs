@@ -13,6 +13,7 @@ use crate::support::upstream::{Reply, Seen, Upstream, answer};
 mod chromium;
 mod landing;
 mod lies;
+mod preserve;
 mod sign_in;
 mod sign_out;
 
@@ -125,7 +126,7 @@ impl World {
 
 /// A page of the app: whoever sees it has got through.
 fn app(seen: &Seen) -> Reply {
-    answer(200, "text/html", format!("<h1>The app</h1><p>{}", seen.target))
+    answer(200, "text/html", format!("<h1>The app</h1><p>{} {}", seen.method, seen.target))
 }
 
 async fn provider() -> Provider {

@@ -351,3 +351,55 @@ async fn rapid_resets_are_stopped() {
     assert!(standard.gateway.resident() < resident + (32 << 20));
     assert_eq!(standard.get("/public/next", None).await.status, 200);
 }
+
+/// A client that opens a connection and is silent holds it no longer than one of HTTP/1.1 would.
+#[tokio::test]
+async fn silent_connections_are_closed_when_they_idle() {
+    let layout = Layout {
+        server: "  listeners: [{ bind: 127.0.0.1:0 }]\n  limits: { idle_timeout: 1s }\n".to_owned(),
+        ..Layout::default()
+    };
+    let standard = Standard::start_with(layout).await;
+    let mut connection = RawConnection::open(standard.address()).await;
+    connection.send_request(1, &with(&[]), None).await;
+    assert!(matches!(connection.outcome(1).await, Outcome::Answered(_)));
+    // Nothing is acknowledged any more, no farewell either.
+    assert!(connection.is_closed_without_a_word().await);
+    let mut connection = RawConnection::open(standard.address()).await;
+    assert!(connection.is_closed_without_a_word().await);
+}
+
+/// A stream whose client falls silent inside its body ends like a body of HTTP/1.1 would.
+#[tokio::test]
+async fn a_body_that_falls_silent_is_given_up() {
+    let layout = Layout {
+        server: "  listeners: [{ bind: 127.0.0.1:0 }]\n  limits: { body_timeout: 1s }\n".to_owned(),
+        ..Layout::default()
+    };
+    let standard = Standard::start_with(layout).await;
+    let mut connection = RawConnection::open(standard.address()).await;
+    let block = field_block(&with(&[]));
+    connection.send(&frame::new(frame::HEADERS, frame::END_HEADERS, 1, &block)).await;
+    connection.send(&frame::new(frame::DATA, 0, 1, b"half")).await;
+    let outcome = connection.outcome(1).await;
+    assert_eq!(outcome, Outcome::Answered(408));
+    assert!(standard.seen().iter().all(|seen| !seen.whole));
+}
+
+/// A stream that its client resets without an error code is not taken for a whole request.
+#[tokio::test]
+async fn a_request_that_is_reset_never_looks_complete() {
+    let standard = Standard::start().await;
+    let mut connection = RawConnection::open(standard.address()).await;
+    let block = field_block(&with(&[]));
+    let bytes = [
+        frame::new(frame::HEADERS, frame::END_HEADERS, 1, &block),
+        frame::new(frame::DATA, 0, 1, b"half"),
+        frame::new(frame::RST_STREAM, 0, 1, &0_u32.to_be_bytes()),
+    ];
+    connection.send(&bytes.concat()).await;
+    // A request on another stream shows that the gateway has gone on.
+    connection.send_request(3, &with(&[]), None).await;
+    assert!(matches!(connection.outcome(3).await, Outcome::Answered(_)));
+    assert!(standard.seen().iter().filter(|seen| !seen.body.is_empty()).all(|seen| !seen.whole));
+}

@@ -1,3 +1,5 @@
 //! With identity providers that nobody here wrote.
 
+mod browser;
+mod django;
 mod introspection;

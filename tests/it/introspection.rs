@@ -82,7 +82,7 @@ fn config(layout: Layout<'_>, issuer: &str, upstream: SocketAddr) -> String {
          issuers:\n  corp: {{ {more} issuer: \"{issuer}\", audiences: [{AUDIENCE}],\n    \
              introspection: {{ {introspection} client: gateway }} }}\n\
          clients: {{ gateway: {{ issuer: corp, client_id: gateway, client_secret: \"{secret}\" }} }}\n\
-         upstreams: {{ echo: {{ servers: [\"http://{upstream}\"], connections: 100, queue: 20000 }} }}\nroutes:\n{}{}{}",
+         upstreams: {{ echo: {{ servers: [\"http://{upstream}\"], connections: 100, queue: 20000, timeouts: {{ connect: 60s, response_header: 60s }} }} }}\nroutes:\n{}{}{}",
         route("public", "public"),
         route("api", &bearer("read")),
         route("admin", &bearer("admin")),

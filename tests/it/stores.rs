@@ -3,3 +3,4 @@
 mod failover;
 mod gateway;
 mod outages;
+mod shared_answers;

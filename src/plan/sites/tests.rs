@@ -165,7 +165,11 @@ fn people_sign_in_by_clients_that_can_do_that() {
 #[test]
 fn what_a_site_cannot_be_is_refused() {
     for (more, finding) in [
-        ("preserve_post: 64KiB", "sites.shop.preserve_post: not supported yet"),
+        (
+            "preserve_post: 64KiB",
+            "sites.shop.preserve_post: with `sessions.store: cookie` there is no place for a form",
+        ),
+        ("preserve_post: 1MiB", "sites.shop.preserve_post: more than is kept of a form"),
         (
             "back_channel_logout: required",
             "sites.shop.back_channel_logout: without `sessions.redis` a logout reaches one process only",

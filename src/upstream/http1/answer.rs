@@ -89,8 +89,9 @@ type Placed = SmallVec<[(HeaderName, Range<usize>); 16]>;
 /// The fields of a trailer section that ends with its empty line.
 pub fn trailers(bytes: &[u8]) -> Result<HeaderMap, BoxError> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let Status::Complete((_, fields)) = httparse::parse_headers(bytes, &mut fields)? else {
-        return Err("the trailers are incomplete".into());
+    let fields = match httparse::parse_headers(bytes, &mut fields)? {
+        Status::Complete((length, fields)) if length == bytes.len() => fields,
+        _ => return Err("the trailers do not end where they seem to".into()),
     };
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {

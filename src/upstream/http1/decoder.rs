@@ -142,13 +142,14 @@ impl Decoder {
         let (size, rest) = line.split_at(digits.min(SIZE_DIGITS));
         let size = std::str::from_utf8(size).ok().and_then(|size| u64::from_str_radix(size, 16).ok());
         let size = size.filter(|size| *size <= LARGEST_SIZE).ok_or("a chunk's size is no number")?;
-        let rest = rest.trim_ascii_start();
-        if !matches!(rest, [] | [b';', ..]) || rest.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-            return Err("a chunk's size is no number".into());
-        }
         self.extensions += rest.len();
         if self.extensions > EXTENSION_BYTES {
             return Err("the chunk extensions are too long".into());
+        }
+        let blank = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let rest = rest.get(blank..).unwrap_or_default();
+        if !matches!(rest, [] | [b';', ..]) || rest.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return Err("a chunk's size is no number".into());
         }
         Ok(Some(size))
     }
@@ -182,8 +183,10 @@ fn cut(buffer: &mut BytesMut, left: u64) -> (Bytes, u64) {
 mod tests {
     use super::*;
 
+    type Decoded = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
     /// The body's data, and what is left in the buffer; read in steps of `step` bytes.
-    fn decode(framing: Framing, text: &[u8], step: usize) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), BoxError> {
+    fn decode(framing: Framing, text: &[u8], step: usize) -> Result<Decoded, BoxError> {
         let mut decoder = Decoder::new(framing);
         let (mut buffer, mut data, mut trailers) = (BytesMut::new(), Vec::new(), None);
         let mut pieces = text.chunks(step);
@@ -240,6 +243,9 @@ mod tests {
             "5\r\nhello\n0\r\n\r\n",
             "5 5\r\nhello\r\n0\r\n\r\n",
             "5;a\0\r\nhello\r\n0\r\n\r\n",
+            "5\r\r\nhello\r\n0\r\n\r\n",
+            "5\r;x\r\nhello\r\n0\r\n\r\n",
+            "0\r\nx: y\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n\r\n",
             "5;a\rb\r\nhello\r\n0\r\n\r\n",
             "8000000000000000\r\n",
             "00000000000000005\r\nhello\r\n0\r\n\r\n",

@@ -2,15 +2,18 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use atomic_waker::AtomicWaker;
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use tokio::io::ReadHalf;
 use tokio::task::AbortHandle;
 
 use super::decoder::{Decoder, Piece};
-use super::sending::Sending;
+use super::sending::{Sending, SendingFault};
 use super::{Framing, Http1, MOST_ROOM, ROOM, poll_fill};
 use crate::upstream::pool::drive;
 use crate::upstream::request_body::RequestBody;
@@ -34,17 +37,34 @@ enum Link {
     Half {
         socket: ReadHalf<Socket>,
         buffer: BytesMut,
-        _rest: Rest,
+        rest: Rest,
     },
 }
 
 /// What writes the rest of a request. It ends with the answer: then nobody wants that rest.
 #[derive(Debug)]
-struct Rest(AbortHandle);
+struct Rest {
+    task: AbortHandle,
+    broken: Arc<Broken>,
+}
+
+/// Whether the request's body failed: its server waits for the rest, and must not be waited for.
+#[derive(Debug, Default)]
+struct Broken {
+    is: AtomicBool,
+    reader: AtomicWaker,
+}
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+    }
+}
+
+impl Rest {
+    fn is_broken(&self, cx: &Context<'_>) -> bool {
+        self.broken.reader.register(cx.waker());
+        self.broken.is.load(Ordering::Acquire)
     }
 }
 
@@ -58,12 +78,18 @@ impl Download {
     pub fn beside(http1: Http1, framing: Framing, mut sending: Box<Sending>, mut body: RequestBody) -> Self {
         let Http1 { socket, buffer, .. } = http1;
         let (socket, mut write) = tokio::io::split(socket);
-        let rest = drive(async move {
-            if let Err(fault) = poll_fn(|cx| sending.poll(&mut body, &mut write, cx)).await {
-                tracing::debug!(?fault, "a request was not sent whole after its answer had begun");
+        let broken = Arc::<Broken>::default();
+        let told = Arc::clone(&broken);
+        let task = drive(async move {
+            let sent = poll_fn(|cx| sending.poll(&mut body, &mut write, cx)).await;
+            // A server that does not read on may still have an answer.
+            if let Err(SendingFault::Body) = sent {
+                told.is.store(true, Ordering::Release);
+                told.reader.wake();
             }
         });
-        Self { link: Link::Half { socket, buffer, _rest: Rest(rest) }, decoder: Decoder::new(framing), room: ROOM }
+        let rest = Rest { task, broken };
+        Self { link: Link::Half { socket, buffer, rest }, decoder: Decoder::new(framing), room: ROOM }
     }
 
     /// The whole body, if it was read with its head: then the connection is free at once.
@@ -95,6 +121,11 @@ impl Download {
     }
 
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Link::Half { rest, .. } = &self.link
+            && rest.is_broken(cx)
+        {
+            return Poll::Ready(Some(Err("the request broke off beside its answer".into())));
+        }
         loop {
             let buffer = self.link.buffer();
             match self.decoder.next(buffer) {

@@ -142,7 +142,11 @@ impl Future for Exchange<'_> {
         if this.write_error.is_none() && !this.sending.is_over() {
             match this.sending.poll(this.request.body_mut(), &mut this.http1.socket, cx) {
                 Poll::Ready(Err(SendingFault::Body)) => return Poll::Ready(Err(Fault::RequestBody)),
-                Poll::Ready(Err(SendingFault::Socket(error))) if !this.sending.has_begun() => {
+                // Under TLS a part may have been written before the error.
+                Poll::Ready(Err(SendingFault::Socket(error)))
+                    if !this.sending.has_begun() && !this.http1.socket.is_tls() =>
+                {
+                    this.request.body_mut().give_back(this.sending.take_data());
                     return Poll::Ready(Err(Fault::Unsent(error)));
                 }
                 Poll::Ready(Err(SendingFault::Socket(error))) => this.write_error = Some(error),

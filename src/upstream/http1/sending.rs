@@ -42,6 +42,8 @@ pub struct Sending {
     /// Nothing more will be asked of the body.
     body_over: bool,
     begun: bool,
+    /// Bytes may lie between the last write and the kernel.
+    unflushed: bool,
 }
 
 #[derive(Debug)]
@@ -88,7 +90,12 @@ impl Sending {
 
     /// Everything was written.
     pub fn is_over(&self) -> bool {
-        self.body_over && self.left() == 0
+        self.body_over && self.left() == 0 && !self.unflushed
+    }
+
+    /// The piece of the body that was to be written next.
+    pub fn take_data(&mut self) -> Bytes {
+        std::mem::take(&mut self.data)
     }
 
     /// The head's memory, once the head was written.
@@ -188,10 +195,12 @@ impl Sending {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.begun = true;
+            (self.begun, self.unflushed) = (true, true);
             self.advance(written);
         }
-        Pin::new(socket).poll_flush(cx)
+        ready!(Pin::new(socket).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn advance(&mut self, mut written: usize) {

@@ -283,3 +283,20 @@ async fn a_head_may_come_in_any_pieces() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_breaks_off_when_the_request_beside_it_does() {
+    let server = Server::start(|_, mut stream| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nearly\r\n").await.unwrap();
+        // Waits for the end of the request before it goes on.
+        let _ = read_until(&mut stream, "0\r\n\r\n").await;
+    })
+    .await;
+    let (pools, upstream) = (pools(), server.upstream());
+    let (feed, body) = fed();
+    let sent = send(&pools, &upstream, request(Method::POST, "/", body)).await.unwrap();
+    feed.send(Err(Box::new(ClientFault))).await.unwrap();
+    assert!(matches!(text(sent).await, Err(CappedError::Broken(_))));
+    assert_eq!(upstream.open_connections(), 0);
+}

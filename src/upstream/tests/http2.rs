@@ -164,3 +164,29 @@ async fn requests_that_come_together_while_the_server_refuses_fail_together() {
     assert!(matches!(one.unwrap_err().error, SendError::Connect(_)));
     assert!(matches!(two.unwrap_err().error, SendError::Connect(_)));
 }
+
+#[tokio::test]
+async fn a_stream_that_is_reset_without_an_error_is_no_end() {
+    let server = Server::start(|_, mut stream| async move {
+        let mut taken = Vec::new();
+        // Until the request's HEADERS (type 1) are there, after the preface, on stream 1.
+        while !taken.windows(5).any(|bytes| bytes == [1, 5, 0, 0, 0]) {
+            taken.push(stream.read_u8().await.unwrap());
+        }
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        // `:status: 200` is number 8 of the static table (RFC 7541, appendix A).
+        let headers = [0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
+        let data = [0, 0, 4, 0, 0, 0, 0, 0, 1, b'h', b'a', b'l', b'f'];
+        let reset = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        stream.write_all(&[&settings[..], &headers, &data, &reset].concat()).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let upstream = Upstream::new(h2c(&server)).unwrap();
+    let pools = pools();
+    let broken = match send(&pools, &upstream, get("/")).await {
+        Ok(sent) => text(sent).await.is_err(),
+        Err(failed) => failed.error.status() == 502,
+    };
+    assert!(broken);
+}

@@ -136,3 +136,70 @@ async fn when_every_server_refuses_the_answer_is_unreachable() {
     let failed = send(&pools(), &upstream, get("/")).await.unwrap_err();
     assert_eq!((failed.attempts, failed.error.reason()), (2, Reason::UpstreamUnreachable));
 }
+
+/// The server closes before the runtime has heard of it, so the connection is taken, and the first write fails: what was
+/// taken of the body for it goes up with the next attempt, whole.
+#[tokio::test]
+async fn a_body_is_whole_after_an_attempt_that_sent_nothing() {
+    let folder = std::env::temp_dir().join(format!("postern-upstream-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("server.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (close, told) = std::sync::mpsc::channel();
+    let (closed, waits) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let mut bodies = Vec::new();
+        for number in 0..5 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut seen = Vec::new();
+            let whole = |seen: &[u8]| {
+                let text = String::from_utf8_lossy(seen).into_owned();
+                let (head, body) = text.split_once("\r\n\r\n")?;
+                let over = if head.contains("chunked") { body.ends_with("0\r\n\r\n") } else { body.len() >= 5 };
+                (over || head.starts_with("GET")).then(|| body.to_owned())
+            };
+            let body = loop {
+                let mut buffer = [0; 1024];
+                let count = stream.read(&mut buffer).unwrap();
+                assert!(count > 0, "cut off: {}", seen.escape_ascii());
+                seen.extend_from_slice(&buffer[..count]);
+                if let Some(body) = whole(&seen) {
+                    break body;
+                }
+            };
+            stream.write_all(OK.as_bytes()).unwrap();
+            if number % 2 == 1 {
+                bodies.push(body);
+                continue;
+            }
+            let _ = told.recv();
+            drop(stream);
+            let _ = closed.send(());
+        }
+        bodies
+    });
+    let address = ServerAddress::Unix { path: path.clone(), h2c: false };
+    let settings =
+        UpstreamSettings { retries: 0, ..UpstreamSettings::new("unix", vec![ServerSettings { address, weight: 1 }]) };
+    let (pools, upstream) = (pools(), Upstream::new(settings).unwrap());
+    for announced in [true, false] {
+        text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
+        // Blocks the runtime's only thread: it can't hear that the server closes.
+        close.send(()).unwrap();
+        waits.recv().unwrap();
+        let (feed, body) = fed();
+        feed.send(Ok(Bytes::from_static(b"hello"))).await.unwrap();
+        drop(feed);
+        let mut upload = request(Method::POST, "/", body);
+        if announced {
+            upload.headers_mut().insert("content-length", http::HeaderValue::from_static("5"));
+        }
+        let sent = send(&pools, &upstream, upload).await.unwrap();
+        text(sent).await.unwrap();
+    }
+    text(send(&pools, &upstream, get("/")).await.unwrap()).await.unwrap();
+    drop(close);
+    assert_eq!(server.join().unwrap(), ["hello", "5\r\nhello\r\n0\r\n\r\n"]);
+    std::fs::remove_dir_all(folder).unwrap();
+}

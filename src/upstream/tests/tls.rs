@@ -35,8 +35,7 @@ impl Drop for Certificate {
     }
 }
 
-/// Serves HTTP/1.1 or HTTP/2 over TLS, as ALPN settles it, and tells which.
-async fn tls_server(certificate: &Certificate, alpn: &[&[u8]]) -> Server {
+fn acceptor(certificate: &Certificate, alpn: &[&[u8]]) -> tokio_rustls::TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -45,7 +44,12 @@ async fn tls_server(certificate: &Certificate, alpn: &[&[u8]]) -> Server {
         .with_single_cert(certificate.chain.clone(), certificate.key.clone_key())
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+}
+
+/// Serves HTTP/1.1 or HTTP/2 over TLS, as ALPN settles it, and tells which.
+async fn tls_server(certificate: &Certificate, alpn: &[&[u8]]) -> Server {
+    let acceptor = acceptor(certificate, alpn);
     Server::start(move |_, stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -142,4 +146,40 @@ async fn unusable_files_are_refused_at_once() {
     let half =
         UpstreamTls { ca: Some(certificate.file()), certificate: Some(certificate.file()), ..UpstreamTls::default() };
     assert!(matches!(Upstream::new(https(&server, half)), Err(SetUpError::HalfIdentity)));
+}
+
+/// Whatever lies between the last write and the kernel when the server stops reading. How much fits in between is the
+/// kernel's to say, so there are uploads of many lengths: some end just there.
+#[tokio::test]
+async fn the_end_of_an_upload_is_sent_though_the_server_read_late() {
+    let certificate = Certificate::new(&["127.0.0.1"]);
+    let acceptor = acceptor(&certificate, &[]);
+    let server = Server::start(move |_, stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            while let Some(head) = read_head(&mut stream).await {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                }
+                let mut left: usize = length.parse().unwrap();
+                let mut buffer = vec![0; 1 << 16];
+                while left > 0 {
+                    let most = left.min(buffer.len());
+                    left -= stream.read(&mut buffer[..most]).await.unwrap();
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        }
+    })
+    .await;
+    let tls = UpstreamTls { ca: Some(certificate.file()), ..UpstreamTls::default() };
+    let upstream = Upstream::new(https(&server, tls)).unwrap();
+    let pools = pools();
+    for number in 1..120 {
+        let upload = request(Method::POST, "/", Body::from(vec![b'x'; number * 48 * 1024]));
+        assert_eq!(text(send(&pools, &upstream, upload).await.unwrap()).await.unwrap(), "ok", "{number}");
+    }
 }

@@ -69,7 +69,7 @@ async fn stage() -> Stage {
          sessions: {{ store: memory, keys: [{KEY}] }}\nupstreams: {{ app: {{ servers: [http://{}] }} }}\n\
          issuers:\n  corp: {{ issuer: {}, audiences: [orders] }}\n  partner: {{ issuer: {}, audiences: [orders] }}\n\
          clients:\n  corp: {{ issuer: corp, client_id: shop, client_secret: shop-secret, scopes: {scopes} }}\n  partner: {{ issuer: partner, client_id: shop, client_secret: shop-secret, scopes: {scopes} }}\n\
-         sites:\n  shop: {{ url: {site}, sign_in: [corp] }}\n  choice: {{ url: {choice}, sign_in: [corp, partner], pages: {{ name: The Shop }} }}\n\
+         sites:\n  shop: {{ url: {site}, sign_in: [corp], preserve_post: 4KiB }}\n  choice: {{ url: {choice}, sign_in: [corp, partner], pages: {{ name: The Shop }} }}\n\
          routes:\n  - {{ match: {{ path: /** }}, upstream: app, access: {{ session: {{ site: shop }} }} }}\n  - {{ match: {{ path: /** }}, upstream: app, access: {{ session: {{ site: choice }} }} }}\n",
         certificate.display(),
         key.display(),
@@ -141,7 +141,7 @@ async fn a_real_browser_signs_in_goes_on_and_signs_out() {
     };
     let (held, status) = tokio::time::timeout(PATIENCE, driven).await.expect("the browser is done in time");
     assert!(status.success(), "the driver: {status}");
-    assert_eq!(held, 11, "everything was looked at");
+    assert_eq!(held, 12, "everything was looked at");
     for name in ["signed-in", "failed", "confirm", "signed-out", "choice-light", "choice-dark"] {
         assert!(shots.join(format!("{name}.png")).is_file(), "{name}");
     }

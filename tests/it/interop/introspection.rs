@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::support::eventually_async;
+use crate::support::foreign::{Foreign, client};
 use crate::support::gateway::Gateway;
-use crate::support::oidc_provider::{OidcProvider, client};
 use crate::support::raw::{self, Answer, PATIENCE};
 use crate::support::standard::{HOST, bearer, get};
 use crate::support::upstream::Upstream;
@@ -17,7 +17,7 @@ const INTROSPECTION: &str = "/token/introspection";
 const API: &str = "urn:example:api";
 
 struct World {
-    provider: OidcProvider,
+    provider: Foreign,
     upstream: Upstream,
     gateway: Gateway,
 }
@@ -29,7 +29,7 @@ impl World {
     }
 
     async fn start_with(tokens: &str, introspection: &str, asks_as: &str, ttl: serde_json::Value) -> Self {
-        let provider = OidcProvider::start(json!({
+        let provider = Foreign::node(json!({
             "clients": [
                 client("machine", &["client_credentials"], &json!({})),
                 client("people", &["password"], &json!({})),

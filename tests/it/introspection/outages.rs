@@ -120,6 +120,30 @@ async fn an_issuer_that_is_down_is_an_outage_and_recovers_by_itself() {
     assert_eq!(world.status("/api/x", "new").await, 200);
 }
 
+/// A handshake costs more than a question: connections are kept, and one that the issuer has closed meanwhile fails nobody.
+#[tokio::test]
+async fn questions_share_a_connection_and_survive_its_end() {
+    let hands = hands();
+    let provider = provider(&hands).await;
+    let upstream = Upstream::start(|_| Reply::Echo).await;
+    let body = r#"{"active":true,"sub":"a","aud":"orders","scope":"read"}"#;
+    let mut stub = Upstream::start(move |_| crate::support::upstream::answer(200, "application/json", body)).await;
+    let endpoint = format!("tokens: opaque, endpoints: {{ introspection: \"http://{}/i\" }},", stub.address);
+    let text = config(Layout { issuer: &endpoint, ..Layout::default() }, provider.issuer(), upstream.address);
+    let world = World::run(&text, hands, provider, upstream).await;
+    for number in 0..10 {
+        assert_eq!(world.status("/api/x", &format!("token-{number}")).await, 200);
+    }
+    assert_eq!((stub.count("/i"), stub.connections()), (10, 1));
+    stub.go_down().await;
+    stub.come_back().await;
+    assert_eq!(world.status("/api/x", "after-a-restart").await, 200);
+    // One that was idle for long is not relied on.
+    world.pass(20);
+    assert_eq!(world.status("/api/x", "after-a-while").await, 200);
+    assert_eq!((stub.count("/i"), stub.connections()), (12, 3));
+}
+
 /// F11: one of three calls fails, `active` changes; errors are 503 and trip nothing.
 #[tokio::test]
 async fn a_flapping_issuer_is_asked_on() {

@@ -156,6 +156,19 @@ impl RawConnection {
         }
     }
 
+    /// Reads on without acknowledging anything, until the connection is over or patience is.
+    pub async fn is_closed_without_a_word(&mut self) -> bool {
+        let end = Instant::now() + PATIENCE;
+        let mut buffer = [0; 4096];
+        loop {
+            match timeout_at(end, self.stream.read(&mut buffer)).await {
+                Err(_) => return false,
+                Ok(Ok(0) | Err(_)) => return true,
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+
     /// The next frame; `None` when the connection is over.
     async fn frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
         let head = self.take(9).await?;

@@ -3,10 +3,10 @@
 
 pub mod browser;
 pub mod corpus;
+pub mod foreign;
 pub mod gateway;
 pub mod h2;
 pub mod keys;
-pub mod oidc_provider;
 pub mod provider;
 pub mod raw;
 pub mod redis;

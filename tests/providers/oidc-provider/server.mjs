@@ -1,10 +1,11 @@
 // An identity provider for the interoperability tests: npm `oidc-provider`, set up by what a test sends.
 //
 // Comes in: one line of JSON on stdin, see `settings` below. Goes out: one line of JSON on stdout, `{"issuer": …}`, when
-// it serves. It ends when stdin does, so that none outlives its test. Its state is in memory. `GET /asked` says how often
+// it serves. Later lines say where origins are that only tests know, `{"knows": {"https://shop.test": "127.0.0.1:8080"}}`, for
+// logouts by the back channel. It ends when stdin does, so that none outlives its test. Its state is in memory. `GET /asked` says how often
 // each path was asked for.
 
-import { createServer as createHttp } from 'node:http';
+import { createServer as createHttp, request as requestHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { createInterface } from 'node:readline';
 
@@ -13,8 +14,28 @@ import Provider, { errors } from 'oidc-provider';
 
 const lines = createInterface({ input: process.stdin });
 const [line] = await new Promise((resolve) => lines.once('line', (text) => resolve([text])));
-process.stdin.on('end', () => process.exit(0));
-process.stdin.resume();
+lines.on('close', () => process.exit(0));
+
+const known = {};
+lines.on('line', (text) => Object.assign(known, JSON.parse(text).knows));
+
+// Its own guard keeps it from calling loopback addresses, which is where the gateway listens for logouts.
+function call(url, { dispatcher, ...options }) {
+  const target = new URL(url);
+  const address = known[target.origin];
+  if (!address) return fetch(url, options);
+  const [host, port] = address.split(':');
+  return new Promise((resolve, reject) => {
+    const { method, headers } = new Request(url, options);
+    const fields = { ...Object.fromEntries(headers), host: target.host };
+    const asked = requestHttp({ host, port, method, path: target.pathname, headers: fields }, (answer) => {
+      answer.resume();
+      resolve(new Response(null, { status: answer.statusCode }));
+    });
+    asked.on('error', reject);
+    asked.end(options.body ? String(options.body) : undefined);
+  });
+}
 
 const settings = {
   host: '127.0.0.1', // what the issuer is called; it listens on 127.0.0.1 whatever that is
@@ -62,8 +83,7 @@ const configuration = {
   issueRefreshToken: (_, client, code) => client.grantTypeAllowed('refresh_token') && code.scopes.has('offline_access'),
   extraTokenClaims: () => settings.extraTokenClaims ?? undefined,
   ttl: settings.ttl,
-  // Its own guard keeps it from calling loopback addresses, which is where the gateway listens for logouts.
-  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+  fetch: call,
   enabledJWA: {
     introspectionSigningAlgValues: ['RS256', 'ES256', 'EdDSA'],
     idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'],

@@ -6,6 +6,7 @@ mod credentials;
 mod edges;
 mod grants;
 mod identity;
+mod opaque;
 mod outages;
 mod rules;
 mod site;
@@ -26,6 +27,7 @@ pub async fn all(check: &mut Check) {
     streams::run(check).await;
     grants::run(check).await;
     site::run(check).await;
+    opaque::run(check).await;
     outages::run(check).await;
 }
 

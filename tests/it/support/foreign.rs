@@ -1,10 +1,10 @@
-//! npm `oidc-provider` as a process of its own: an identity provider that nobody here wrote. It is set up by what a test
-//! sends (`tests/providers/oidc-provider/server.mjs` says what there is) and ends with the test.
+//! Identity providers that nobody here wrote, each a process of its own: npm `oidc-provider`, and Django OAuth Toolkit. They
+//! are set up by what a test sends (the heads of `tests/providers/*/server.*` say what there is) and end with the test.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use base64::Engine as _;
@@ -13,43 +13,77 @@ use serde_json::{Value, json};
 
 use super::raw::{self, Answer};
 
-pub struct OidcProvider {
+pub struct Foreign {
     pub issuer: String,
+    paths: Paths,
     process: Child,
     /// Kept, because a process that writes where nobody reads ends.
     _said: BufReader<ChildStdout>,
 }
 
-impl OidcProvider {
-    /// Starts one with these settings and waits until it serves.
-    pub async fn start(settings: Value) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/providers/oidc-provider");
+/// Where its endpoints are.
+#[derive(Clone, Copy)]
+struct Paths {
+    token: &'static str,
+    revocation: &'static str,
+}
+
+impl Foreign {
+    /// Starts npm `oidc-provider` with these settings and waits until it serves.
+    pub async fn node(settings: Value) -> Self {
+        let folder = providers().join("oidc-provider");
         assert!(
             folder.join("node_modules").is_dir(),
             "tests/run installs what the tests start; without it: npm ci in {}",
             folder.display()
         );
+        let mut command = Command::new("node");
+        command.arg("server.mjs").current_dir(folder);
+        let paths = Paths { token: "/token", revocation: "/token/revocation" };
+        Self::start(command, settings, paths).await
+    }
+
+    /// Starts Django OAuth Toolkit with these settings and waits until it serves.
+    pub async fn django(settings: Value) -> Self {
+        let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python").join("bin/python");
+        assert!(
+            python.is_file(),
+            "tests/run installs what the tests start; without it: python3 -m venv and pip install into {}",
+            python.display()
+        );
+        let mut command = Command::new(python);
+        command.arg("server.py").current_dir(providers().join("django-oauth-toolkit"));
+        let paths = Paths { token: "/o/token/", revocation: "/o/revoke_token/" };
+        Self::start(command, settings, paths).await
+    }
+
+    async fn start(mut command: Command, settings: Value, paths: Paths) -> Self {
         let started = tokio::task::spawn_blocking(move || {
-            let mut process = Command::new("node")
-                .arg("server.mjs")
-                .current_dir(folder)
+            let mut process = command
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn()
-                .expect("node is installed: tests/run does so");
+                .expect("what it runs on is installed: tests/run does so");
             writeln!(process.stdin.as_mut().expect("piped"), "{settings}").expect("it reads its settings");
             let mut line = String::new();
             let mut said = BufReader::new(process.stdout.take().expect("piped"));
             said.read_line(&mut line).expect("it says where it is");
             let told: Value = serde_json::from_str(&line).expect("the provider has started");
-            Self { issuer: told["issuer"].as_str().expect("an issuer").to_owned(), process, _said: said }
+            Self { issuer: told["issuer"].as_str().expect("an issuer").to_owned(), paths, process, _said: said }
         });
         started.await.expect("it was waited for")
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.issuer.split_once("//").expect("a URL").1.parse().expect("a loopback address")
+        let rest = self.issuer.split_once("//").expect("a URL").1;
+        rest.split('/').next().and_then(|authority| authority.parse().ok()).expect("a loopback address")
+    }
+
+    /// Tells it where an origin is that only the test knows.
+    pub fn knows(&mut self, origin: &str, address: SocketAddr) {
+        let line = json!({ "knows": { origin: address.to_string() } });
+        writeln!(self.process.stdin.as_mut().expect("piped"), "{line}").expect("it reads on");
     }
 
     /// Posts a form as a client with a secret.
@@ -67,13 +101,13 @@ impl OidcProvider {
 
     /// An access token for this form at the token endpoint.
     pub async fn token(&self, client: (&str, &str), form: &[(&str, &str)]) -> String {
-        let answer = self.post("/token", client, form).await;
+        let answer = self.post(self.paths.token, client, form).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["access_token"].as_str().expect("a token").to_owned()
     }
 
     pub async fn revoke(&self, client: (&str, &str), token: &str) {
-        let answer = self.post("/token/revocation", client, &[("token", token)]).await;
+        let answer = self.post(self.paths.revocation, client, &[("token", token)]).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
@@ -85,14 +119,18 @@ impl OidcProvider {
     }
 }
 
-impl Drop for OidcProvider {
+impl Drop for Foreign {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A client that gets tokens for itself, or for people who tell it their password.
+fn providers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/providers")
+}
+
+/// A client of npm `oidc-provider` that gets tokens for itself, or for people who tell it their password.
 pub fn client(id: &str, grants: &[&str], more: &Value) -> Value {
     let mut client = json!({
         "client_id": id, "client_secret": format!("secret of {id}"), "grant_types": grants,

@@ -1,0 +1,123 @@
+//! A second opinion: Django OAuth Toolkit. Its answers to introspection name neither issuer nor audience, and its metadata
+//! names neither introspection nor revocation, so both are configured.
+
+use serde_json::json;
+
+use crate::support::browser::Browser;
+use crate::support::eventually_async;
+use crate::support::foreign::Foreign;
+use crate::support::gateway::{Gateway, Start};
+use crate::support::raw::{self, PATIENCE};
+use crate::support::standard::get;
+use crate::support::upstream::{Upstream, answer};
+
+const SITE: &str = "https://shop.test";
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+const MACHINE: (&str, &str) = ("machine", "secret of machine");
+
+struct World {
+    provider: Foreign,
+    gateway: Gateway,
+    upstream: Upstream,
+}
+
+impl World {
+    async fn start(access_token_seconds: u64) -> Self {
+        let machine = |id: &str| json!({ "client_id": id, "client_secret": format!("secret of {id}"), "grant": "client-credentials" });
+        let shop = json!({
+            "client_id": "shop", "client_secret": "secret of shop", "grant": "authorization-code",
+            "redirect_uris": [format!("{SITE}/oauth2/callback")],
+            "post_logout_redirect_uris": [format!("{SITE}/oauth2/signed_out")],
+        });
+        let provider = Foreign::django(json!({
+            "clients": [machine("machine"), machine("gateway"), shop],
+            "access_token_seconds": access_token_seconds,
+            "accounts": { "alice": { "groups": ["staff"] } },
+        }))
+        .await;
+        let upstream = Upstream::start(|seen| answer(200, "text/html", format!("<p>{}", seen.target))).await;
+        let issuer = &provider.issuer;
+        let config = format!(
+            "\
+server: {{ listeners: [{{ bind: 127.0.0.1:0 }}], workers: 1 }}
+admin: {{ bind: 127.0.0.1:0 }}
+issuers:
+  corp:
+    issuer: {issuer}
+    audiences: [shop]
+    tokens: opaque
+    introspection: {{ client: gateway, missing_audience: accept, cache: {{ ttl: 1s }} }}
+    endpoints: {{ introspection: \"{issuer}/introspect/\", revocation: \"{issuer}/revoke_token/\" }}
+clients:
+  gateway: {{ issuer: corp, client_id: gateway, client_secret: {{ env: GATEWAY }} }}
+  web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SHOP }}, scopes: [openid, profile, email] }}
+sites: {{ shop: {{ url: \"{SITE}\", sign_in: [web] }} }}
+sessions: {{ store: cookie, keys: [{{ env: KEY }}] }}
+upstreams: {{ app: {{ servers: [\"http://{}\"] }} }}
+routes:
+  - {{ match: {{ hosts: [gw.test], path: /read/** }}, upstream: app, access: {{ bearer: {{ issuers: [corp], scopes: [read] }} }} }}
+  - {{ match: {{ hosts: [gw.test], path: /write/** }}, upstream: app, access: {{ bearer: {{ issuers: [corp], scopes: [write] }} }} }}
+  - match: {{ path: /** }}
+    upstream: app
+    access: {{ session: {{ site: shop }} }}
+    forward: {{ headers: {{ X-Forwarded-User: preferred_username, X-Forwarded-Groups: groups }} }}
+",
+            upstream.address
+        );
+        let environment = [("GATEWAY", "secret of gateway"), ("SHOP", "secret of shop"), ("KEY", KEY)];
+        let gateway = Gateway::start_as(Start { config: &config, environment: &environment, ..Start::default() }).await;
+        Self { provider, gateway, upstream }
+    }
+
+    async fn status(&self, path: &str, token: &str) -> u16 {
+        raw::request(self.gateway.address(), &get(path, Some(token))).await.status
+    }
+
+    async fn is_signed_in(&self, browser: &mut Browser) -> bool {
+        browser.step(&format!("{SITE}/cart")).await.answer.status == 200
+    }
+}
+
+#[tokio::test]
+async fn opaque_tokens_are_asked_about_judged_and_refused_when_revoked() {
+    let world = World::start(600).await;
+    let form = [("grant_type", "client_credentials"), ("scope", "read")];
+    let token = world.provider.token(MACHINE, &form).await;
+    assert_eq!(world.status("/read/x", &token).await, 200);
+    assert_eq!(world.status("/write/x", &token).await, 403);
+    assert_eq!(world.status("/read/x", "no-token-of-this-provider").await, 401);
+    world.provider.revoke(MACHINE, &token).await;
+    eventually_async("the revoked token is refused", PATIENCE, async || {
+        (world.status("/read/x", &token).await == 401).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn people_sign_in_stay_in_over_rotated_tokens_and_sign_out() {
+    let world = World::start(2).await;
+    let mut browser = Browser::default().knows(SITE, world.gateway.address());
+    let asked = browser.open(&format!("{SITE}/orders?page=2")).await;
+    let page = browser.submit(&asked, &[("username", "alice"), ("password", "let me in")]).await;
+    assert_eq!((page.status, page.url.as_str()), (200, "https://shop.test/orders?page=2"), "{:#?}", page.trail());
+    let seen = world.upstream.take();
+    let seen = seen.last().expect("the app was asked");
+    assert_eq!((seen.value("x-forwarded-user"), seen.value("x-forwarded-groups")), (Some("alice"), Some("staff")));
+
+    let first = world.provider.asked("/o/token/").await;
+    eventually_async("three refreshes", PATIENCE, async || {
+        assert!(world.is_signed_in(&mut browser).await);
+        (world.provider.asked("/o/token/").await >= first + 3).then_some(())
+    })
+    .await;
+
+    let out = browser.follow(&page, "/oauth2/sign_out").await;
+    assert_eq!((out.status, out.url.path()), (200, "/oauth2/signed_out"), "{:#?}\n{}", out.trail(), out.text());
+    assert!(!world.is_signed_in(&mut browser).await);
+    let again = browser.open(&format!("{SITE}/orders")).await;
+    assert!(again.text().contains("name=\"password\""), "the provider asks anew: {:#?}", again.trail());
+    eventually_async("the tokens are revoked", PATIENCE, async || {
+        (world.provider.asked("/o/revoke_token/").await >= 1).then_some(())
+    })
+    .await;
+}
