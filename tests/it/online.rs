@@ -148,3 +148,25 @@ async fn a_bad_configuration_reaches_nothing() {
     assert!(err.contains("did you mean `echo`?"), "{err}");
     assert_eq!(world.provider.count(Endpoint::Discovery), 0);
 }
+
+/// With several providers on a site an answer that names nobody is refused: better told now than to who signs in.
+#[tokio::test]
+async fn a_provider_of_several_that_does_not_name_itself_is_reported() {
+    let (world, partner) = (World::start().await, World::start().await);
+    let more = format!("issuers:\n  partner: {{ issuer: {} }}\n", partner.provider.issuer());
+    let site = "clients:\n  web: { issuer: corp, client_id: web, authentication: none }\n  far: { issuer: partner, client_id: far, authentication: none }\n\
+                sites:\n  shop: { url: https://shop.test, sign_in: [web, far] }\n";
+    let keys = "sessions:\n  keys: [MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=]\n";
+    let change = |config: String| {
+        let config = config.replace("issuers:\n", &more).replace("sessions:\n", keys);
+        let (head, clients) = config.split_once("clients:\n").expect("clients");
+        let (own, rest) = clients.split_once('\n').expect("one client");
+        format!("{head}{}{rest}", site.replace("clients:\n", &format!("clients:\n{own}\n")))
+            .replace("access: { bearer", "access: { session: { site: shop }, bearer")
+    };
+    let (code, out, err) = check(change(world.config())).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    let silent = json!({ "authorization_response_iss_parameter_supported": false }).as_object().unwrap().clone();
+    partner.provider.set_fault(Endpoint::Discovery, Fault::Change(silent));
+    wrong(&world, change, "sites.shop.sign_in[1]", "does not announce that its answers name it").await;
+}
