@@ -21,7 +21,9 @@ use crate::support::redis::Redis;
 use crate::support::upstream::{Reply, Seen, Upstream, answer};
 
 mod access;
+mod attempts;
 mod cookies;
+mod identity;
 mod lasting;
 mod lifetime;
 mod refresh;

@@ -174,6 +174,20 @@ fn what_a_site_cannot_be_is_refused() {
             "back_channel_logout: required",
             "sites.shop.back_channel_logout: without `sessions.redis` a logout reaches one process only",
         ),
+        (
+            "after_sign_out: 'https://evil.example'",
+            "sites.shop.after_sign_out: `https://evil.example` is neither a path of the site nor among `allowed_redirects`",
+        ),
+        (
+            "allowed_redirects: ['https://*.example.com/**']",
+            "sites.shop.allowed_redirects[0]: `*` stands only as `/**` at the end",
+        ),
+        (
+            "authorize: { prompt: none }",
+            "sites.shop.authorize.prompt: with `none` nobody could ever sign in: the provider may show nothing",
+        ),
+        ("authorize: { acr_values: 'a  b' }", "sites.shop.authorize.acr_values: `a  b` is no list of words"),
+        ("pages: { logo: logo.gif }", "sites.shop.pages.logo: logo.gif is no picture that is known here"),
         ("idle_timeout: 0s", "sites.shop.idle_timeout: a session without an end can't be had"),
         ("idle_timeout: 13h", "sites.shop.idle_timeout: longer than `absolute_timeout`, which ends the session first"),
         ("cross_site: { allow: ['saml'] }", "sites.shop.cross_site.allow[0]: a path starts with `/`"),
