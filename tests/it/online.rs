@@ -32,6 +32,7 @@ impl World {
     fn config(&self) -> String {
         format!(
             "\
+server: {{ trusted_proxies: [10.0.0.0/8] }}
 issuers:
   corp:
     issuer: {}
