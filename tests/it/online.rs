@@ -31,6 +31,7 @@ impl World {
     fn config(&self) -> String {
         format!(
             "\
+server: {{ listeners: [{{ bind: 127.0.0.1:8080 }}] }}
 issuers:
   corp:
     issuer: {}
@@ -138,6 +139,18 @@ async fn a_client_that_may_not_introspect_is_told_so() {
     let always = json!({ "active": true }).as_object().expect("an object").clone();
     world.provider.set_fault(Endpoint::Introspect, Fault::Change(always));
     wrong(&world, |config| config, path, "nobody has issued").await;
+}
+
+/// An endpoint that is configured is tried even when nothing else of the issuer is there.
+#[tokio::test]
+async fn a_configured_endpoint_is_tried_without_keys() {
+    let world = World::start().await;
+    let endpoints = format!("tokens: any\n    endpoints: {{ introspection: {}/introspect }}", world.provider.issuer());
+    world.provider.set_fault(Endpoint::Jwks, Fault::Status(500));
+    let (code, out, err) = check(world.config().replace("tokens: any", &endpoints)).await;
+    assert_eq!(code, Some(2), "{out}{err}");
+    assert!(err.contains("error: issuers.corp: "), "{err}");
+    assert!(format!("{out}{err}").contains("issuers.corp.introspection: our client may introspect"), "{out}{err}");
 }
 
 #[tokio::test]
