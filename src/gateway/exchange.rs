@@ -16,7 +16,7 @@ use super::respond::{self, Challenge, Setting};
 use super::{Connection, REQUEST_ID, metadata};
 use crate::caller::{Caller, Known};
 use crate::login::Site;
-use crate::plan::running::Route;
+use crate::plan::running::{DoorPlan, Route};
 use crate::reason::Reason;
 use crate::telemetry::{AccessRecord, Observation, RouteMeters};
 use crate::wire::Facts;
@@ -124,6 +124,12 @@ impl Exchange {
         self.route = Some(Arc::clone(&route.name));
         self.takes_bearer = route.ways.bearer.is_some();
         self.site = route.site.and_then(|number| self.connection.view.plan.sites.get(number)).cloned();
+    }
+
+    pub fn on_door(&mut self, door: &DoorPlan) {
+        self.meters = Some(Arc::clone(&door.meters));
+        self.route = Some(Arc::clone(&door.name));
+        self.site = Some(Arc::clone(&door.site));
     }
 
     pub fn on_body(&mut self, body: &crate::wire::Body) {

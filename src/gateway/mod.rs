@@ -36,10 +36,9 @@ use refusal::{Kind, Refusal};
 use crate::authn;
 use crate::deadline::{Slot, Sweeper};
 use crate::login::Ask;
-use crate::login::{Door, Site};
 use crate::outbound;
 use crate::plan::router::Found;
-use crate::plan::running::{Plan, Route, Target};
+use crate::plan::running::{DoorPlan, Plan, Route, Target};
 use crate::policy::{Denial, Requirement};
 use crate::reason::Reason;
 use crate::upstream::Pools;
@@ -136,7 +135,7 @@ async fn walk(
         Where::Route(route, parameters) => (route, parameters),
         Where::Resource(number) => return metadata::answer(&view.plan, number, exchange.facts(), &arrival),
         // Boxed, so that the walk's own future stays small.
-        Where::Login(site, door) => return Box::pin(sign_in::enter(site, door, exchange, arrival, &cookies)).await,
+        Where::Door(door) => return Box::pin(sign_in::enter(door, exchange, arrival, &cookies)).await,
     };
     exchange.on_route(route);
     let preflight = route.forwards_preflight && is_preflight(&arrival);
@@ -205,7 +204,7 @@ type Parameters = Vec<(Box<str>, Box<str>)>;
 enum Where<'p> {
     Route(&'p Route, Parameters),
     Resource(usize),
-    Login(&'p Site, Door),
+    Door(&'p DoorPlan),
 }
 
 fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
@@ -229,8 +228,8 @@ fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
         }
         _ if arrival.path.has_encoded_slash() => Err(encoded_slash()),
         Found::Route { target: Target::Resource(number), .. } => Ok(Where::Resource(*number)),
-        Found::Route { target: Target::Login(number, door), .. } => {
-            plan.sites.get(*number).map(|site| Where::Login(site, *door)).ok_or_else(nothing)
+        Found::Route { target: Target::Door(number), .. } => {
+            plan.doors.get(*number).map(Where::Door).ok_or_else(nothing)
         }
         Found::Method { allow } => Err(Refusal::new(Reason::RouteMethod, Kind::NoMethod { allow })),
         Found::Nothing => Err(nothing()),

@@ -9,7 +9,8 @@ use http::Response;
 use super::answer::Content;
 use super::exchange::Exchange;
 use super::refusal::{Kind, Refusal};
-use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Needs, Site, Visit};
+use crate::login::{Along, Ask, Brand, Entered, Failure, Landing, LoginError, Needs, Site, Visit};
+use crate::plan::running::DoorPlan;
 use crate::wire::Arrival;
 use crate::wire::cookies::OwnCookies;
 
@@ -29,13 +30,14 @@ pub struct SignIn {
 /// # Errors
 /// [`Refusal`] when it came to nothing; the exchange has its cookies in any case.
 pub async fn enter(
-    site: &Site,
-    door: Door,
+    door: &DoorPlan,
     exchange: &mut Exchange,
     arrival: Arrival,
     cookies: &OwnCookies,
 ) -> Result<Response<Content>, Refusal> {
-    let entered = site.enter(door, exchange.facts(), arrival, cookies).await;
+    let site = &door.site;
+    exchange.on_door(door);
+    let entered = site.enter(door.door, exchange.facts(), arrival, cookies).await;
     given(site, exchange, entered)
 }
 

@@ -86,9 +86,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let sites = login::sites(checked, &registrations, redis.as_ref(), wiring)?;
     let limits = &checked.server.limits;
     let mut router = Router::default();
-    for (number, site) in sites.iter().enumerate() {
-        login::doors(&mut router, number, site);
-    }
+    let doors = login::doors(&sites, &mut router, wiring);
     let mut routes = Vec::with_capacity(checked.routes.len());
     for written in &checked.routes {
         let target = Target::Route(routes.len());
@@ -109,6 +107,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         upstreams,
         own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),
         sites,
+        doors,
         redis,
         owned: Arc::new(owned),
         trusted_proxies: TrustedProxies::new(checked.server.trusted_proxies.clone()),
