@@ -134,6 +134,7 @@ async fn walk(
     let (route, parameters) = match find(&view.plan, &arrival)? {
         Where::Route(route, parameters) => (route, parameters),
         Where::Resource(number) => return metadata::answer(&view.plan, number, exchange.facts(), &arrival),
+        Where::Jwks => return metadata::jwks(&view.plan),
         // Boxed, so that the walk's own future stays small.
         Where::Door(door) => return Box::pin(sign_in::enter(door, exchange, arrival, &cookies)).await,
     };
@@ -195,6 +196,8 @@ fn redirect_to_https(arrival: &Arrival) -> Result<Response<answer::Content>, Ref
     let mut response = Response::new(answer::Content::Ours(Body::Empty));
     *response.status_mut() = http::StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(http::header::LOCATION, location);
+    // A permanent redirect is stored for ever unless it says otherwise; ours is for as long as it is configured.
+    response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -204,6 +207,7 @@ type Parameters = Vec<(Box<str>, Box<str>)>;
 enum Where<'p> {
     Route(&'p Route, Parameters),
     Resource(usize),
+    Jwks,
     Door(&'p DoorPlan),
 }
 
@@ -228,6 +232,7 @@ fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
         }
         _ if arrival.path.has_encoded_slash() => Err(encoded_slash()),
         Found::Route { target: Target::Resource(number), .. } => Ok(Where::Resource(*number)),
+        Found::Route { target: Target::Jwks, .. } => Ok(Where::Jwks),
         Found::Route { target: Target::Door(number), .. } => {
             plan.doors.get(*number).map(Where::Door).ok_or_else(nothing)
         }

@@ -78,6 +78,8 @@ pub enum IntrospectError {
     LeftAlone(#[from] LeftAlone),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error("the question was not answered within {0:?}")]
+    Deadline(Duration),
     #[error("the introspection endpoint answered {0}: it does not let our client introspect")]
     Refused(StatusCode),
     #[error("the introspection endpoint answered {0}")]
@@ -93,10 +95,28 @@ pub enum IntrospectError {
 impl IntrospectError {
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NoEndpoint | Self::Fetch(_) => Reason::IntrospectionUnreachable,
+            Self::NoEndpoint | Self::Fetch(_) | Self::Deadline(_) => Reason::IntrospectionUnreachable,
             Self::LeftAlone(_) => Reason::IntrospectionBroken,
             Self::Refused(_) => Reason::IntrospectionRefused,
             Self::Status(_) | Self::MediaType(_) | Self::Json(_) | Self::Signed(_) => Reason::IntrospectionAnswer,
+        }
+    }
+}
+
+impl IntrospectError {
+    /// Whether it says more of the token than of the endpoint: a filter in front took offence at it (403, 400, 414), or
+    /// its answer is larger or deeper than we read. One who shows such tokens must not have the endpoint left alone for
+    /// everybody. A 401 is about our client (RFC 7662 section 2.3), 408 and 429 about how busy the endpoint is.
+    pub fn is_about_the_token(&self) -> bool {
+        match self {
+            Self::Refused(status) | Self::Status(status) => {
+                let of_the_endpoint =
+                    [StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+                status.is_client_error() && !of_the_endpoint.contains(status)
+            }
+            Self::Fetch(error) => error.is_too_large(),
+            Self::Json(error) => matches!(error, JsonError::Refused(_)),
+            _ => false,
         }
     }
 }
@@ -138,14 +158,22 @@ impl Introspector {
     /// [`IntrospectError`] for everything but a well-formed answer.
     pub async fn ask(&self, leave: Leave, token: &Secret) -> Result<Introspected, IntrospectError> {
         let before = self.breaker.state();
-        let told = self.question(token).await;
+        let told = tokio::select! {
+            told = self.question(token) => told,
+            // Not only the endpoint is waited for: a signed answer may name a key that is to be fetched.
+            () = self.clock.sleep(self.settings.timeout) => Err(IntrospectError::Deadline(self.settings.timeout)),
+        };
         let now = self.clock.tick();
         match &told {
             Ok(_) => leave.good(now),
             // Discovery has not come that far; the endpoint itself has not failed.
             Err(IntrospectError::NoEndpoint) => leave.good(now),
             Err(error) => {
-                leave.failed(now);
+                if error.is_about_the_token() {
+                    leave.good(now);
+                } else {
+                    leave.failed(now);
+                }
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string().into());
                 tracing::warn!(issuer = &*self.issuer.settings().name, %error, "a token could not be introspected");
             }

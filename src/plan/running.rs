@@ -42,6 +42,8 @@ pub struct Plan {
     pub own_cookies: OwnCookieNames,
     /// What replicas share: `sessions.redis`.
     pub redis: Option<Kv>,
+    /// The key set of identity tokens, as JSON.
+    pub jwks: Option<Bytes>,
     pub owned: Arc<OwnedNames>,
     pub trusted_proxies: TrustedProxies,
     pub limits: Limits,
@@ -55,6 +57,8 @@ pub enum Target {
     Route(usize),
     /// `/.well-known/oauth-protected-resource` of a host.
     Resource(usize),
+    /// The key set of identity tokens.
+    Jwks,
     /// An address of a site that is ours.
     Door(usize),
 }

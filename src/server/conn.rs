@@ -212,27 +212,24 @@ async fn serve_http2(guard: Guard<Stream>, facts: Facts, slot: Arc<Slot>, view: 
     let mut ending = false;
     std::future::poll_fn(|cx| {
         slot.register(cx);
-        // The service holds one handle, this function another; each exchange one more.
-        let busy = Arc::strong_count(&connection) > 2;
-        if busy {
-            slot.disarm();
-        } else if !slot.is_armed() {
-            slot.arm(if ending { FAREWELL } else { idle });
-        }
-        let expired = !busy && slot.is_expired();
         // Who does not answer the farewell, or never spoke at all, is left without one.
+        let expired = slot.is_expired();
         if ending && expired {
             return Poll::Ready(());
         }
         if !ending && (expired || slot.sweeper().is_draining()) {
             ending = true;
-            served.as_mut().graceful_shutdown();
             slot.disarm();
-            if !busy {
-                slot.arm(FAREWELL);
-            }
+            served.as_mut().graceful_shutdown();
         }
-        served.as_mut().poll(cx).map(|_| ())
+        let polled = served.as_mut().poll(cx).map(|_| ());
+        // The service holds one handle, this function another; each exchange one more.
+        if Arc::strong_count(&connection) > 2 {
+            slot.disarm();
+        } else if polled.is_pending() && !slot.is_armed() {
+            slot.arm(if ending { FAREWELL } else { idle });
+        }
+        polled
     })
     .await;
 }

@@ -106,6 +106,9 @@ fn a_site_is_an_https_origin_of_its_own() {
     assert_eq!((&*loopback.sites[0].cookie.name, loopback.sites[0].cookie.secure), ("postern-shop", false));
     let two = "{ shop: { url: 'https://a.example.com', sign_in: [web] }, shop2: { url: 'https://A.example.com:443', sign_in: [web] } }";
     assert_eq!(findings(&with(SESSIONS, two, ROUTES)), ["sites.shop2.url: `shop` has this origin too"]);
+    let ports = two.replace("A.example.com:443", "a.example.com:8443");
+    let finding = "sites.shop2.url: `shop` is on this host too, and ports do not tell sites apart";
+    assert_eq!(findings(&with(SESSIONS, &ports, ROUTES)), [finding]);
 }
 
 #[test]
