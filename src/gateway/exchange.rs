@@ -12,6 +12,7 @@ use http::{Method, Response, StatusCode, Version};
 use super::answer::{Answer, Content};
 use super::audience::Audience;
 use super::refusal::{Kind, Refusal};
+use super::request_body::Timely;
 use super::respond::{self, Challenge, Setting};
 use super::{Connection, REQUEST_ID, metadata};
 use crate::caller::{Caller, Known};
@@ -19,9 +20,9 @@ use crate::login::Site;
 use crate::plan::running::Route;
 use crate::reason::Reason;
 use crate::telemetry::{AccessRecord, Observation, RouteMeters};
-use crate::wire::Facts;
 use crate::wire::cookies::CookieChanges;
 use crate::wire::headers::clean_response;
+use crate::wire::{Body, Facts};
 
 /// nginx's word for a client that went away before its answer; never sent.
 const CLIENT_GONE: u16 = 499;
@@ -126,8 +127,21 @@ impl Exchange {
         self.site = route.site.and_then(|number| self.connection.view.plan.sites.get(number)).cloned();
     }
 
-    pub fn on_body(&mut self, body: &crate::wire::Body) {
-        self.has_body = !matches!(body, crate::wire::Body::Empty);
+    /// A request at a door of this site.
+    pub fn on_site(&mut self, site: &Arc<Site>) {
+        self.site = Some(Arc::clone(site));
+    }
+
+    /// The client's body, for who takes it whole: within the time for which it may be silent.
+    pub fn timely(&self, body: Body) -> Body {
+        let view = &self.connection.view;
+        let clock = view.shared.clock.clone();
+        let within = view.plan.limits.body_silence;
+        Timely::guard(body, async move { clock.sleep(within).await })
+    }
+
+    pub fn on_body(&mut self, body: &Body) {
+        self.has_body = !matches!(body, Body::Empty);
     }
 
     pub fn on_known(&mut self, known: &Known) {

@@ -137,7 +137,10 @@ async fn walk(
         Where::Resource(number) => return metadata::answer(&view.plan, number, exchange.facts(), &arrival),
         Where::Jwks => return metadata::jwks(&view.plan),
         // Boxed, so that the walk's own future stays small.
-        Where::Login(site, door) => return Box::pin(sign_in::enter(site, door, exchange, arrival, &cookies)).await,
+        Where::Login(site, door) => {
+            exchange.on_site(site);
+            return Box::pin(sign_in::enter(site, door, exchange, arrival, &cookies)).await;
+        }
     };
     exchange.on_route(route);
     let preflight = route.forwards_preflight && is_preflight(&arrival);
@@ -197,6 +200,8 @@ fn redirect_to_https(arrival: &Arrival) -> Result<Response<answer::Content>, Ref
     let mut response = Response::new(answer::Content::Ours(Body::Empty));
     *response.status_mut() = http::StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(http::header::LOCATION, location);
+    // A permanent redirect is stored for ever unless it says otherwise; ours is for as long as it is configured.
+    response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -207,7 +212,7 @@ enum Where<'p> {
     Route(&'p Route, Parameters),
     Resource(usize),
     Jwks,
-    Login(&'p Site, Door),
+    Login(&'p Arc<Site>, Door),
 }
 
 fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {

@@ -24,6 +24,39 @@ pub enum RequestBodyError {
     Gone(#[source] BoxError),
 }
 
+/// A body that we read ourselves: all of it has to be there in time, whatever the protocol.
+pub struct Timely {
+    inner: Body,
+    late: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Timely {
+    /// `late` is ready when the time is over.
+    pub fn guard(body: Body, late: impl Future<Output = ()> + Send + 'static) -> Body {
+        if matches!(body, Body::Empty) { body } else { Body::boxed(Self { inner: body, late: Box::pin(late) }) }
+    }
+}
+
+impl http_body::Body for Timely {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.late.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(RequestBodyError::Violation(Violation::BodyTimeout).into())));
+        }
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 /// See the module.
 pub struct RequestBody {
     pub inner: Body,

@@ -9,9 +9,11 @@ use http::Response;
 use super::answer::Content;
 use super::exchange::Exchange;
 use super::refusal::{Kind, Refusal};
+use super::request_body::RequestBodyError;
 use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Needs, Site, Visit};
-use crate::wire::Arrival;
+use crate::wire::body::CappedError;
 use crate::wire::cookies::OwnCookies;
+use crate::wire::{Arrival, Body};
 
 /// A sign-in or sign-out that came to nothing, for the page that says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +34,10 @@ pub async fn enter(
     site: &Site,
     door: Door,
     exchange: &mut Exchange,
-    arrival: Arrival,
+    mut arrival: Arrival,
     cookies: &OwnCookies,
 ) -> Result<Response<Content>, Refusal> {
+    arrival.body = exchange.timely(arrival.body);
     let entered = site.enter(door, exchange.facts(), arrival, cookies).await;
     given(site, exchange, entered)
 }
@@ -53,6 +56,7 @@ pub async fn begin(
     let mut along = Along::default();
     // Field by field: a body can't be shared, so neither can what holds one.
     let Arrival { method, path, headers, body, .. } = arrival;
+    *body = exchange.timely(std::mem::replace(body, Body::Empty));
     let landing = Landing::at(path);
     let query = path.query().unwrap_or_default();
     let visit = Visit { facts: exchange.facts(), method, headers, query, cookies };
@@ -71,6 +75,11 @@ fn given(site: &Site, exchange: &mut Exchange, entered: Entered) -> Result<Respo
 }
 
 fn refused(site: &Site, error: &LoginError, return_to: Option<&str>) -> Refusal {
+    if let LoginError::Body(CappedError::Broken(cause)) = error
+        && let Some(RequestBodyError::Violation(violation)) = cause.downcast_ref()
+    {
+        return Refusal::from(*violation);
+    }
     let reason = error.reason();
     tracing::warn!(site = &*site.settings().name, reason = reason.code(), %error, "a sign-in or sign-out came to nothing");
     let failure = error.failure();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::Reply;
-use super::registration::{Par, Registration, Unanswered};
+use super::registration::{Cause, Par, Registration, Unanswered};
 use crate::jose::json;
 use crate::seal::{Secret, random};
 use crate::wire::form::Form;
@@ -134,7 +134,7 @@ impl Registration {
         let Some(pushed_to) = pushed_to else { return Ok(address(endpoint, &parameters)) };
         // Section 2.1: all parameters of the request, the client id among them, whatever the client's authentication.
         let form = parameters.iter().fold(Form::default(), |form, (name, value)| form.with(name, value));
-        let reference = reference(&self.ask(pushed_to, form).await?)?;
+        let reference = reference(&self.ask(Cause::Visitor, pushed_to, form).await?)?;
         Ok(address(endpoint, &[("client_id", request.client_id.into()), ("request_uri", reference.into())]))
     }
 }

@@ -100,6 +100,10 @@ impl KeyRing {
         })
     }
 
+    pub(super) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Begins fetching, until the ring is dropped.
     pub(super) fn start(self: &Arc<Self>, settings: Arc<IssuerSettings>, fetch: Fetch, control: &Control) {
         let ring = Arc::downgrade(self);

@@ -201,6 +201,11 @@ impl Issuer {
         self.ring.start(Arc::clone(&self.settings), self.fetch.clone(), &self.control);
     }
 
+    /// By which what it issues is judged.
+    pub fn clock(&self) -> &Clock {
+        self.ring.clock()
+    }
+
     pub fn settings(&self) -> &IssuerSettings {
         &self.settings
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::client_auth::ClientIdentity;
@@ -44,6 +45,22 @@ pub struct RegistrationSettings {
 pub struct Registration {
     settings: RegistrationSettings,
     issuer: Arc<Issuer>,
+    visitors: Arc<Semaphore>,
+    sessions: Arc<Semaphore>,
+}
+
+/// Requests of one kind to one issuer that are under way: those that anybody can cause (pushed requests, codes), and those
+/// of people who are signed in (renewals, revocations). The one never takes the place of the other.
+const MOST_AT_ONCE: usize = 64;
+
+/// How long a request of somebody who is signed in waits for its turn: after an outage many come at once.
+const TURN: Duration = Duration::from_secs(5);
+
+/// On whose behalf a request is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Visitor,
+    Session,
 }
 
 /// Why an issuer's endpoint gave no answer that says anything.
@@ -54,6 +71,9 @@ pub enum Unanswered {
     NoEndpoint(&'static str),
     #[error("{0}")]
     Failed(Box<str>),
+    /// As many requests are under way as there may be.
+    #[error("too many requests to the issuer are under way")]
+    Busy,
 }
 
 impl From<FetchError> for Unanswered {
@@ -64,7 +84,8 @@ impl From<FetchError> for Unanswered {
 
 impl Registration {
     pub fn new(settings: RegistrationSettings, issuer: Arc<Issuer>) -> Arc<Self> {
-        Arc::new(Self { settings, issuer })
+        let room = || Arc::new(Semaphore::new(MOST_AT_ONCE));
+        Arc::new(Self { settings, issuer, visitors: room(), sessions: room() })
     }
 
     /// Its name in the configuration.
@@ -86,16 +107,30 @@ impl Registration {
 
     /// Posts a form as this client. Runs on Control and goes on there when the caller leaves: what was begun with a code
     /// or a refresh token is not to be cut off half-way.
-    pub(super) async fn ask(&self, url: Url, mut form: Form) -> Result<Reply, Unanswered> {
+    pub(super) async fn ask(&self, cause: Cause, url: Url, mut form: Form) -> Result<Reply, Unanswered> {
+        let turn = self.turn(cause).await?;
         let mut headers = HeaderMap::new();
         self.settings.identity.apply(&mut form, &mut headers);
         let issuer = Arc::clone(&self.issuer);
         let asked = async move {
             let question =
                 Question { url: &url, form: &form, headers: &headers, accept: "application/json", within: DEADLINE };
-            issuer.post(question).await
+            let reply = issuer.post(question).await;
+            drop(turn);
+            reply
         };
         let ran = self.issuer.control().run(asked).await;
         Ok(ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))??)
+    }
+
+    /// The right to make one more request. Visitors do not wait: a queue of theirs would be as long as they like.
+    async fn turn(&self, cause: Cause) -> Result<OwnedSemaphorePermit, Unanswered> {
+        match cause {
+            Cause::Visitor => Arc::clone(&self.visitors).try_acquire_owned().map_err(|_| Unanswered::Busy),
+            Cause::Session => tokio::select! {
+                turn = Arc::clone(&self.sessions).acquire_owned() => turn.map_err(|_| Unanswered::Busy),
+                () = self.issuer.clock().sleep(TURN) => Err(Unanswered::Busy),
+            },
+        }
     }
 }

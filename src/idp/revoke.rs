@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::registration::{Registration, Unanswered};
+use super::registration::{Cause, Registration, Unanswered};
 use crate::seal::Secret;
 use crate::wire::form::Form;
 
@@ -28,7 +28,7 @@ impl Registration {
             for (hint, token) in tokens.into_iter().filter_map(|(hint, token)| Some((hint, token?))) {
                 let form = Form::default().with("token", token.expose()).with("token_type_hint", hint);
                 // Section 2.2: 200 also for a token that the issuer no longer knows.
-                let failed = match registration.ask(endpoint.clone(), form).await {
+                let failed = match registration.ask(Cause::Session, endpoint.clone(), form).await {
                     Ok(reply) if reply.status.is_success() => None,
                     Ok(reply) => Some(Unanswered::Failed(format!("it answered {}", reply.status).into())),
                     Err(error) => Some(error),

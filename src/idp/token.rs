@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Reply;
 use super::authorize::Verifier;
-use super::registration::{Registration, Unanswered};
+use super::registration::{Cause, Registration, Unanswered};
 use crate::caller::Claims;
 use crate::jose::json;
 use crate::seal::Secret;
@@ -102,7 +102,11 @@ impl Registration {
     pub async fn redeem(&self, grant: Grant<'_>) -> Result<TokenSet, TokenError> {
         let endpoint = self.issuer().metadata().endpoints.token.clone();
         let endpoint = endpoint.ok_or(TokenError::Unreachable(Unanswered::NoEndpoint("token")))?;
-        let reply = self.ask(endpoint, form(grant)).await?;
+        let cause = match grant {
+            Grant::Code { .. } => Cause::Visitor,
+            Grant::Refresh { .. } => Cause::Session,
+        };
+        let reply = self.ask(cause, endpoint, form(grant)).await?;
         read(&reply)
     }
 }

@@ -66,7 +66,7 @@ impl Site {
         let returned = Returned::read(&parameters, self.settings.flow)?;
         let matched = self.matched(returned, visit, along).await?;
         let granted = matched.redeem(&self.address(Door::Callback)).await?;
-        let proven = granted.prove(visit.facts.now).await?;
+        let proven = granted.prove().await?;
         let (return_to, state) = (proven.attempt.return_to.clone(), proven.attempt.state.clone());
         let session = proven.into_session(self, visit.facts.now).await?;
         along.cookies.extend(self.sessions.begin(&session, visit.cookies, visit.facts.now).await?);
@@ -134,8 +134,10 @@ impl Matched {
 
 impl Granted {
     /// Checks the ID token against what the attempt asked for.
-    async fn prove(self, now: Time) -> Result<Proven, LoginError> {
+    async fn prove(self) -> Result<Proven, LoginError> {
         let Self { registration, attempt, code, tokens } = self;
+        // Not the time of the visit: the exchange took some, and a token that was issued during it is not of the future.
+        let now = registration.issuer().clock().now();
         let text = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
         let wanted = Wanted {
             client_id: registration.client_id(),

@@ -11,7 +11,7 @@ use crate::idp::token::TokenError;
 use crate::idp::userinfo::UserinfoError;
 use crate::kv::KvError;
 use crate::reason::Reason;
-use crate::session::{StoreError, TransactionError};
+use crate::session::{FindError, StoreError, TransactionError};
 use crate::wire::body::CappedError;
 use crate::wire::form::FormError;
 
@@ -50,7 +50,9 @@ pub enum LoginError {
     LogoutReplayed,
     #[error("there is no session")]
     NoSession,
-    #[error("the session could not be kept: {0}")]
+    #[error("the session can't be looked for, or not be kept: {0}")]
+    Find(#[from] FindError),
+    #[error("sessions could not be ended: {0}")]
     Store(#[from] StoreError),
     #[error(transparent)]
     Kv(#[from] KvError),
@@ -94,7 +96,9 @@ impl LoginError {
             Self::Userinfo(_) => Reason::LoginUserinfo,
             Self::LogoutToken(_) | Self::LogoutReplayed => Reason::LogoutToken,
             Self::NoSession => Reason::CredentialMissing,
-            Self::Store(error) => error.reason(),
+            Self::Find(FindError::Repeated) => Reason::CredentialRepeated,
+            Self::Find(FindError::Issuer { .. }) => Reason::SessionIssuer,
+            Self::Find(FindError::Store(error)) | Self::Store(error) => error.reason(),
             Self::Kv(_) => Reason::SessionStore,
         }
     }
@@ -108,7 +112,8 @@ impl LoginError {
             Self::IdToken(IdTokenError::Keys(keys)) | Self::LogoutToken(LogoutTokenError::Keys(keys)) => {
                 outage(keys.retry_after)
             }
-            Self::Store(error) => match error.retry_after() {
+            Self::Find(FindError::Issuer { retry_after }) => outage(*retry_after),
+            Self::Find(FindError::Store(error)) | Self::Store(error) => match error.retry_after() {
                 Some(retry_after) => outage(retry_after),
                 None => Failure::TooLarge,
             },
@@ -125,9 +130,13 @@ impl LoginError {
             Self::Transaction(_) | Self::Replayed => {
                 "This sign-in has expired, was already completed, or was begun in another browser."
             }
+            Self::Find(FindError::Repeated) => {
+                "Your browser sent the cookie of this site twice. Please remove this site's cookies and try again."
+            }
             Self::Provider(_) => "The provider did not sign you in.",
             Self::Authorize(_)
             | Self::Kv(_)
+            | Self::Find(_)
             | Self::Store(_)
             | Self::Token(TokenError::Unreachable(_))
             | Self::Userinfo(UserinfoError::Unreachable(_))

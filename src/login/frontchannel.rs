@@ -1,7 +1,8 @@
 //! The provider's page loads this in a frame (OpenID Connect Front-Channel Logout 1.0 section 2). Comes in: `iss` and `sid`.
 //! Goes out: the session of this browser has ended if it is that one. Browsers send no `Lax` cookie into a frame of
-//! another site, so sessions that are kept on this side are also found by `sid`, which only provider and browser know.
-//! Nothing is revoked: the provider knows already.
+//! another site, so sessions that are kept on this side are also found by `sid`, which only provider and browser know. Of
+//! those that lie in cookies only the one that is shown ends: anybody may ask, so nothing is remembered of whom this side
+//! does not know. Nothing is revoked: the provider knows already.
 
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderValue, Response};
@@ -26,7 +27,7 @@ impl Site {
         if current.is_some_and(|session| *session.issuer == *issuer && session.sid.as_deref() == Some(sid)) {
             along.cookies.extend(self.sessions.end(visit.cookies, now).await?.1);
         }
-        self.sessions.end_all(issuer, None, Some(sid), now).await?;
+        self.sessions.end_known(issuer, sid).await?;
         let mut response = Response::new(Body::Empty);
         // The one answer that may be framed, and by the providers of this site alone.
         let origins = self.settings.registrations.iter().filter_map(|one| {

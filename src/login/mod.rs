@@ -103,6 +103,8 @@ pub struct SiteSettings {
     pub cookie: Box<str>,
     pub cookie_scope: CookieScope,
     pub takes_logout_tokens: bool,
+    /// The sessions of all sites that take logout tokens: one for a client that several sites have ends them at each.
+    pub told: Vec<Arc<crate::session::Sessions>>,
     pub brand: Arc<Brand>,
 }
 

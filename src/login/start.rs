@@ -67,12 +67,26 @@ impl Site {
                 let wishes = self.wishes(&needs.ask, None);
                 self.send_to(only, visit, Errand { landing, wishes: &wishes, form: needs.form }, changes).await
             }
-            _ => {
-                let query =
-                    form_urlencoded::Serializer::new(String::new()).append_pair("rd", landing.as_str()).finish();
-                Ok(redirect(visit.method, &format!("{}?{query}", self.path(Door::SignIn))))
+            _ if needs.ask != Ask::default() => {
+                // Who is signed in has to show more: to the provider that knows them. There is nothing to choose, and on
+                // the way over the page what is asked for would get lost.
+                let session = self.sessions.peek(visit.cookies, visit.facts.now).await?;
+                match session.and_then(|session| self.registration(&session.client)) {
+                    Some(own) => {
+                        let wishes = self.wishes(&needs.ask, None);
+                        self.send_to(own, visit, Errand { landing, wishes: &wishes, form: None }, changes).await
+                    }
+                    None => Ok(self.offer(visit, landing)),
+                }
             }
+            _ => Ok(self.offer(visit, landing)),
         }
+    }
+
+    /// The way to the page to choose from.
+    fn offer(&self, visit: &Visit<'_>, landing: &Landing) -> Response<Body> {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("rd", landing.as_str()).finish();
+        redirect(visit.method, &format!("{}?{query}", self.path(Door::SignIn)))
     }
 
     /// `start?rd=…`: `client` names a provider, `login_hint` goes along. A link that a provider or a portal made says `iss`

@@ -175,8 +175,7 @@ const USED: MemoryKvLimits = MemoryKvLimits { entries: 500_000, bytes: 128 * 102
 /// Forms that wait for a sign-in. Bytes.
 const FORMS: MemoryKvLimits = MemoryKvLimits { entries: 100_000, bytes: 128 * 1024 * 1024 };
 
-/// Sessions, or that they have ended. Apart from the others: what somebody without a session causes must push nobody's
-/// session out. Bytes.
+/// Sessions, or what is remembered of them, of each kind. Bytes.
 const MEMORY: MemoryKvLimits = MemoryKvLimits { entries: 1_000_000, bytes: 1024 * 1024 * 1024 };
 
 /// All sites, built: their sessions, and what signs people in to them.
@@ -186,51 +185,82 @@ pub(super) fn sites(
     redis: Option<&Kv>,
     wiring: &Wiring,
 ) -> Result<Vec<Arc<Site>>, CompileError> {
-    let own = Kv::Memory(MemoryKv::new(MEMORY, wiring.clock.clone()));
-    let shared = redis.unwrap_or(&own);
-    let used = redis.cloned().unwrap_or_else(|| Kv::Memory(MemoryKv::new(USED, wiring.clock.clone())));
+    let used = redis.cloned().unwrap_or_else(|| own(USED, wiring));
     let forms = match (checked.sessions.store, redis) {
         (SessionStore::Redis, Some(redis)) => redis.clone(),
-        _ => Kv::Memory(MemoryKv::new(FORMS, wiring.clock.clone())),
+        _ => own(FORMS, wiring),
     };
-    let one = |written: &SiteSettings| {
-        let dangling = || CompileError::Site { name: Arc::clone(&written.name) };
+    let stores = Stores::new(redis, wiring);
+    let dangling = |written: &SiteSettings| CompileError::Site { name: Arc::clone(&written.name) };
+    let with_sessions = |written: &SiteSettings| {
+        let dangling = || dangling(written);
         let keys = checked.sessions.keys.as_ref().ok_or_else(dangling)?;
         let registrations = written.sign_in.iter().map(|at| registrations.get(*at).cloned().ok_or_else(dangling));
-        let registrations = registrations.collect::<Result<Vec<_>, _>>()?;
-        let store = match checked.sessions.store {
-            SessionStore::Cookie => session::SessionStore::InCookie(Ended::new(shared.clone())),
-            SessionStore::Memory => session::SessionStore::Kept(Kept::new(own.clone())),
-            SessionStore::Redis => session::SessionStore::Kept(Kept::new(redis.cloned().ok_or_else(dangling)?)),
-        };
         let settings = SessionsSettings {
             site: Arc::clone(&written.name),
-            registrations: registrations.clone(),
+            registrations: registrations.collect::<Result<_, _>>()?,
             idle: written.idle_timeout,
             absolute: written.absolute_timeout,
             cookie: written.cookie.name.clone(),
             scope: cookie_scope(&written.cookie),
             userinfo: written.userinfo,
         };
-        let sessions = Sessions::new(settings, keys, store, wiring.clock.clone(), wiring.control.clone());
-        let settings = site(written, &checked.server.auth_prefix, registrations);
-        Ok(Arc::new(Site::new(
-            settings,
-            sessions,
-            used.clone(),
-            Forms::new(written.preserve_post, forms.clone(), keys),
-            keys,
-        )))
+        let store = stores.of(checked.sessions.store).ok_or_else(dangling)?;
+        Ok(Sessions::new(settings, keys, store, wiring.clock.clone(), wiring.control.clone()))
     };
-    checked.sites.iter().map(one).collect()
+    let all = checked.sites.iter().map(with_sessions).collect::<Result<Vec<_>, CompileError>>()?;
+    let takers = checked.sites.iter().zip(&all).filter(|(site, _)| site.back_channel_logout != BackChannelLogout::Off);
+    let told: Vec<_> = takers.map(|(_, sessions)| Arc::clone(sessions)).collect();
+    let one = |(written, sessions): (&SiteSettings, &Arc<Sessions>)| {
+        let keys = checked.sessions.keys.as_ref().ok_or_else(|| dangling(written))?;
+        let settings = site(written, &checked.server.auth_prefix, sessions, told.clone());
+        let forms = Forms::new(written.preserve_post, forms.clone(), keys);
+        Ok(Arc::new(Site::new(settings, Arc::clone(sessions), used.clone(), forms, keys)))
+    };
+    checked.sites.iter().zip(&all).map(one).collect()
 }
 
-fn site(written: &SiteSettings, prefix: &str, registrations: Vec<Arc<Registration>>) -> login::SiteSettings {
+/// Where sessions are kept, and what is remembered of them. In this process each kind has a store of its own: of none can
+/// so many be made that those of another go.
+struct Stores {
+    redis: Option<Kv>,
+    records: Kv,
+    index: Kv,
+    ended: Kv,
+    renewed: Kv,
+}
+
+impl Stores {
+    fn new(redis: Option<&Kv>, wiring: &Wiring) -> Self {
+        let shared = || redis.cloned().unwrap_or_else(|| own(MEMORY, wiring));
+        let (ended, renewed) = (shared(), shared());
+        Self { redis: redis.cloned(), records: own(MEMORY, wiring), index: own(MEMORY, wiring), ended, renewed }
+    }
+
+    fn of(&self, store: SessionStore) -> Option<session::SessionStore> {
+        Some(match store {
+            SessionStore::Cookie => {
+                session::SessionStore::InCookie(Ended::new(self.ended.clone(), self.renewed.clone()))
+            }
+            SessionStore::Memory => session::SessionStore::Kept(Kept::new(self.records.clone(), self.index.clone())),
+            SessionStore::Redis => {
+                let redis = self.redis.clone()?;
+                session::SessionStore::Kept(Kept::new(redis.clone(), redis))
+            }
+        })
+    }
+}
+
+fn own(limits: MemoryKvLimits, wiring: &Wiring) -> Kv {
+    Kv::Memory(MemoryKv::new(limits, wiring.clock.clone()))
+}
+
+fn site(written: &SiteSettings, prefix: &str, sessions: &Sessions, told: Vec<Arc<Sessions>>) -> login::SiteSettings {
     login::SiteSettings {
         name: Arc::clone(&written.name),
         url: written.url.clone(),
         prefix: prefix.into(),
-        registrations,
+        registrations: sessions.settings().registrations.clone(),
         flow: Flow::CODE,
         mode: match written.response_mode {
             ResponseMode::Query => Mode::Query,
@@ -243,6 +273,7 @@ fn site(written: &SiteSettings, prefix: &str, registrations: Vec<Arc<Registratio
         cookie: written.cookie.name.clone(),
         cookie_scope: cookie_scope(&written.cookie),
         takes_logout_tokens: written.back_channel_logout != BackChannelLogout::Off,
+        told,
         brand: Arc::clone(&written.brand),
     }
 }

@@ -36,6 +36,10 @@ pub(super) fn sites(findings: &mut Findings<'_>, clients: &[ClientSettings]) -> 
                 message,
                 "one site an origin: cookies and sign-in paths are the origin's",
             );
+        } else if let Some(other) = checked.iter().find(|other| other.url.host() == site.url.host()) {
+            // Requests are routed by host alone (contract, section 3), and cookies do not tell ports apart either.
+            let message = format!("`{}` is on this host too, and ports do not tell sites apart", other.name);
+            findings.error_with(&at.key("url"), message, "a host name of its own");
         }
         // Cookies do not tell ports apart, so names have to.
         if let Some(other) = checked.iter().find(|other| collide(&other.cookie.name, &site.cookie.name)) {

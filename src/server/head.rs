@@ -67,7 +67,7 @@ pub fn scan(bytes: &[u8], limits: &HeadLimits) -> Result<Scan, Violation> {
     let mut at = line.next;
     let start = at;
     loop {
-        let limit = line_limit(bytes.get(at..).unwrap_or_default(), limits.field);
+        let limit = line_limit(bytes.get(at..).unwrap_or_default(), limits);
         let Some(field) = self::line(bytes, at, limit).map_err(|error| error.unwrap_or(Violation::HeaderTooLarge))?
         else {
             // Only whole lines are counted here; an unfinished one is bounded by the field limit.
@@ -90,11 +90,16 @@ pub fn scan(bytes: &[u8], limits: &HeadLimits) -> Result<Scan, Violation> {
 }
 
 /// How long the line of a field may be: the limit is for name and value, so `: ` and the CR come on top. So does what
-/// stands before the token in `Authorization`, for a token may be as long as a field.
-fn line_limit(line: &[u8], field: usize) -> usize {
-    const NAME: &[u8] = b"authorization:";
-    let is_credential = line.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME));
-    field + 3 + if is_credential { BEFORE_TOKEN } else { 0 }
+/// stands before the token in `Authorization`, for a token may be as long as a field. A browser puts all its cookies into
+/// one field, ours and those of the app: that one is bounded with all others together.
+fn line_limit(line: &[u8], limits: &HeadLimits) -> usize {
+    let is = |name: &[u8]| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    let limit = match () {
+        () if is(b"authorization:") => limits.field + BEFORE_TOKEN,
+        () if is(b"cookie:") => limits.header.max(limits.field),
+        () => limits.field,
+    };
+    limit + 3
 }
 
 /// The length of `Authorization` and of `Bearer` with a space.

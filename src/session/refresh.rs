@@ -30,11 +30,13 @@ use crate::idp::{Grant, Registration, TokenError};
 use crate::kv::{Key, Kv, KvError, Lease, Leased};
 use crate::seal::{KeyRing, MasterKey, Secret};
 
-/// How long the result of a renewal is remembered for who still has the old cookie.
-const REMEMBERED: Duration = Duration::from_secs(30);
+/// How long the result of a renewal is remembered for who still has the old cookie: a person whose tab was closed meanwhile
+/// comes back with it. Not longer than the idle time.
+const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// How long the right to renew lasts: longer than the token request may take (10 s).
-const LEASE: Duration = Duration::from_secs(15);
+/// How long the right to renew lasts: longer than all that is done under it may take (the token request, keys and userinfo
+/// 10 s each, and writing).
+const LEASE: Duration = Duration::from_secs(45);
 
 /// How often another process's renewal is looked for.
 const POLL: Duration = Duration::from_millis(50);
@@ -42,11 +44,15 @@ const POLL: Duration = Duration::from_millis(50);
 /// A request whose access token still lives waits so long for a newer one, and then goes on with what it has.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A request whose access token is over waits so long.
+/// A request whose access token is over waits so long; so does one that has to bring the new tokens to its browser, for the
+/// old ones in the cookie are spent then. The token request ends before.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// After a failure nothing is tried for that session for so long.
 const COOLDOWN: Duration = Duration::from_secs(5);
+
+/// Renewals that a tab may have missed and catches up with in one request.
+const MOST_LINKS: usize = 8;
 
 /// Sessions of one site that are renewed at once, and failures that are remembered.
 const MOST_AT_ONCE: usize = 1000;
@@ -134,13 +140,29 @@ impl Renewal {
     /// # Errors
     /// [`FindError::Issuer`] when they are over and nobody can say whether there are new ones.
     pub(super) async fn keep_fresh(&self, session: &Session, now: Time) -> Result<Renewed, FindError> {
+        let mut renewed = self.next(session, now).await?;
+        // Who comes late may get what was brought a while ago, and is over too by now: link by link.
+        for _ in 0..MOST_LINKS {
+            let Renewed::Fresh(fresh) = &renewed else { break };
+            match self.next(fresh, now).await? {
+                Renewed::NotNeeded => break,
+                further => renewed = further,
+            }
+        }
+        Ok(renewed)
+    }
+
+    async fn next(&self, session: &Session, now: Time) -> Result<Renewed, FindError> {
         let tokens = &session.tokens;
         let (Some(refresh), Some(renew_at)) = (&tokens.refresh, tokens.renew_at) else { return Ok(Renewed::NotNeeded) };
         if now < renew_at {
             return Ok(Renewed::NotNeeded);
         }
         let lives = tokens.access_expires_at.is_none_or(|at| now < at);
-        let wait = if lives { PATIENCE } else { LONGEST_WAIT };
+        let wait = match &*self.room.store {
+            SessionStore::Kept(_) if lives => PATIENCE,
+            SessionStore::Kept(_) | SessionStore::InCookie(_) => LONGEST_WAIT,
+        };
         let outcome = tokio::select! {
             outcome = self.renewed(session, refresh) => outcome,
             () = self.room.clock.sleep(wait) => Outcome::Outage(COOLDOWN),
@@ -233,8 +255,9 @@ impl Room {
     async fn renew_under(&self, lease: &Lease, place: &Place, session: Session) -> Result<Outcome, KvError> {
         match self.redeem(&session).await {
             Ok(fresh) if self.write(lease, place, &fresh).await? => Ok(Outcome::Fresh(Arc::new(fresh))),
-            // Ended meanwhile, or renewed by who had the lease after us: what lies there is true.
-            Ok(_) => Ok(place.look().await?.unwrap_or(Outcome::Over)),
+            // Ended meanwhile, or renewed by who had the lease after us: what lies there is true. Neither: that one is
+            // still at it, and a lease that was lost is not the issuer's word.
+            Ok(_) => Ok(place.look().await?.unwrap_or(Outcome::Outage(COOLDOWN))),
             Err(Failed::Over(why)) => {
                 tracing::info!(client = &*session.client, why, "a session is over");
                 // Somebody whose lease came after ours may have had better luck.
@@ -243,10 +266,13 @@ impl Room {
                 }
                 match place.form {
                     Form::Record => drop(place.kv.delete(&place.key).await?),
-                    // The cookie is still somewhere: the issuer need not be asked again.
+                    // The cookie is still somewhere: the issuer need not be asked again, and what it opened ends.
                     Form::Result(_) => {
                         let lifetime = self.lifetime(&session).absolute;
                         place.kv.put(&place.key, Bytes::from_static(OVER), lifetime).await?;
+                        if let SessionStore::InCookie(ended) = &*self.store {
+                            ended.outlived(&session, lifetime).await?;
+                        }
                     }
                 }
                 Ok(Outcome::Over)
@@ -261,6 +287,17 @@ impl Room {
     /// Writes the result, a few times if it has to: the old refresh token is spent, so these tokens must not be lost. The
     /// lease guards against a write that comes too late.
     async fn write(&self, lease: &Lease, place: &Place, fresh: &Session) -> Result<bool, KvError> {
+        match self.write_stubbornly(lease, place, fresh).await {
+            // The cookie carries them in any case; only a late tab will miss them.
+            Err(error) if matches!(place.form, Form::Result(_)) => {
+                tracing::warn!(%error, "renewed tokens could not be kept for other tabs and replicas");
+                Ok(true)
+            }
+            written => written,
+        }
+    }
+
+    async fn write_stubbornly(&self, lease: &Lease, place: &Place, fresh: &Session) -> Result<bool, KvError> {
         const TRIES: u32 = 5;
         for tries in 1..TRIES {
             match self.write_once(lease, place, fresh).await {
@@ -274,10 +311,17 @@ impl Room {
 
     async fn write_once(&self, lease: &Lease, place: &Place, fresh: &Session) -> Result<bool, KvError> {
         match &place.form {
-            Form::Record => lease.put(store::seal(fresh), self.lifetime(fresh).shorter()).await,
+            Form::Record => {
+                let written = lease.put(store::seal(fresh), self.lifetime(fresh).shorter()).await?;
+                if let (true, SessionStore::Kept(kept)) = (written, &*self.store) {
+                    kept.renewed(fresh, self.lifetime(fresh)).await?;
+                }
+                Ok(written)
+            }
             Form::Result(ring) => {
                 let plain = Zeroizing::new(codec::encode_session(fresh));
-                place.kv.put(&place.key, ring.seal(RESULT, &plain).into(), REMEMBERED).await.map(|()| true)
+                let lifetime = REMEMBERED.min(self.idle);
+                place.kv.put(&place.key, ring.seal(RESULT, &plain).into(), lifetime).await.map(|()| true)
             }
         }
     }
@@ -406,7 +450,7 @@ impl Place {
         let (kv, key, form) = match store {
             SessionStore::Kept(kept) => (kept.kv(), store::key(&session.id), Form::Record),
             SessionStore::InCookie(ended) => {
-                (ended.kv(), Key::new("renewed", &[refresh.expose().as_bytes()]), Form::Result(ring_of(refresh)))
+                (ended.renewed(), Key::new("renewed", &[refresh.expose().as_bytes()]), Form::Result(ring_of(refresh)))
             }
         };
         Self { kv: kv.clone(), key, form, id: session.id, generation: session.generation }

@@ -132,21 +132,17 @@ impl Sessions {
     /// The session of a request as it is: tokens are not renewed, cookies not touched.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is out of reach.
-    pub async fn peek(&self, cookies: &OwnCookies, now: Time) -> Result<Option<Session>, StoreError> {
-        match self.load(cookies, now).await {
-            Ok(found) => Ok(found.map(|(live, _)| live.session.clone())),
-            Err(FindError::Store(error)) => Err(error),
-            Err(FindError::Repeated | FindError::Issuer { .. }) => Ok(None),
-        }
+    /// [`FindError`] when that can't be said now.
+    pub async fn peek(&self, cookies: &OwnCookies, now: Time) -> Result<Option<Session>, FindError> {
+        Ok(self.load(cookies, now).await?.map(|(live, _)| live.session.clone()))
     }
 
     /// Keeps a new session and hands its cookie to the browser. What the browser held before ends: a session that
     /// somebody else planted there is of no use to them.
     ///
     /// # Errors
-    /// [`StoreError`] when it can't be kept; nothing has changed for the browser then.
-    pub async fn begin(&self, session: &Session, cookies: &OwnCookies, now: Time) -> Result<CookieChanges, StoreError> {
+    /// [`FindError`] when it can't be kept, or what was there not be told; nothing has changed for the browser then.
+    pub async fn begin(&self, session: &Session, cookies: &OwnCookies, now: Time) -> Result<CookieChanges, FindError> {
         if let Some(before) = self.peek(cookies, now).await? {
             self.store.end(&before, self.lifetime(&before, now)).await?;
         }
@@ -156,14 +152,15 @@ impl Sessions {
             // Nobody can come back to it.
             let _ = self.store.end(session, self.lifetime(session, now)).await;
         }
-        changes
+        Ok(changes?)
     }
 
     /// Ends the session of a request, if there is one. Goes out: the session, for the provider to be told.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is out of reach: the session may live, and its cookie is still there.
-    pub async fn end(&self, cookies: &OwnCookies, now: Time) -> Result<(Option<Session>, CookieChanges), StoreError> {
+    /// [`FindError`] when the store is out of reach, or the cookie came twice: the session may live, and its cookie is
+    /// still there.
+    pub async fn end(&self, cookies: &OwnCookies, now: Time) -> Result<(Option<Session>, CookieChanges), FindError> {
         let session = self.peek(cookies, now).await?;
         if let Some(session) = &session {
             self.store.end(session, self.lifetime(session, now)).await?;
@@ -184,6 +181,16 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let whose = Whose { site: &self.settings.site, issuer, subject, sid };
         self.store.end_all(whose, now, self.settings.absolute).await
+    }
+
+    /// Ends the sessions of one of the issuer's own sessions that are kept on this side: at the word of a browser, which
+    /// proves nothing but that it knows the `sid`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is out of reach; some may live then.
+    pub async fn end_known(&self, issuer: &str, sid: &str) -> Result<(), StoreError> {
+        let whose = Whose { site: &self.settings.site, issuer, subject: None, sid: Some(sid) };
+        self.store.end_known(whose).await
     }
 
     /// Whether a session that was found a while ago is still one: for what goes on longer than a request.

@@ -108,6 +108,18 @@ impl SessionStore {
             Self::Kept(kept) => kept.end_all(whose).await,
         }
     }
+
+    /// The same at the word of somebody who proves nothing: ends what is there, and remembers nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is out of reach; some may live then.
+    pub async fn end_known(&self, whose: Whose<'_>) -> Result<(), StoreError> {
+        match self {
+            // Whom the mark would be about can't be known; anybody could fill the store with them.
+            Self::InCookie(_) => Ok(()),
+            Self::Kept(kept) => kept.end_all(whose).await,
+        }
+    }
 }
 
 /// How long a session may still be kept.
@@ -131,7 +143,7 @@ pub struct Whose<'a> {
     pub site: &'a str,
     pub issuer: &'a str,
     pub subject: Option<&'a str>,
-    /// Given beside a subject, it is the one that counts: one sign-in of several.
+    /// Given beside a subject, one sign-in of several; those that the issuer gave no `sid` are meant too.
     pub sid: Option<&'a str>,
 }
 
@@ -146,8 +158,9 @@ pub struct Kept {
 const HANDLE: u8 = 0x80;
 
 impl Kept {
-    pub fn new(kv: Kv) -> Self {
-        Self { index: Index::new(kv.clone()), kv }
+    /// Where there is no Redis, `index` is a store of its own: sets that nobody asks for would go before the sessions.
+    pub fn new(kv: Kv, index: Kv) -> Self {
+        Self { index: Index::new(index), kv }
     }
 
     pub const fn kv(&self) -> &Kv {
@@ -155,9 +168,24 @@ impl Kept {
     }
 
     async fn begin(&self, session: &Session, lifetime: Lifetime) -> Result<(), StoreError> {
-        // Found by the issuer's word before it can be used: a logout that comes at this moment finds it.
+        // Found by the issuer's word before it can be used. A logout that comes at this moment may be too early for the
+        // record: the index tells then.
         self.index.add(session, lifetime.absolute).await?;
-        Ok(self.kv.put(&key(&session.id), seal(session), lifetime.shorter()).await?)
+        self.keep(session, lifetime).await
+    }
+
+    async fn keep(&self, session: &Session, lifetime: Lifetime) -> Result<(), StoreError> {
+        self.kv.put(&key(&session.id), seal(session), lifetime.shorter()).await?;
+        if !self.index.has(session).await? {
+            tracing::info!(site = &*session.site, "the issuer has ended a session while it began");
+            self.kv.delete(&key(&session.id)).await?;
+        }
+        Ok(())
+    }
+
+    /// A session was renewed: what finds it stays as long as it does.
+    pub(super) async fn renewed(&self, session: &Session, lifetime: Lifetime) -> Result<(), KvError> {
+        self.index.add(session, lifetime.absolute).await
     }
 
     /// The record of a session, whose idle time begins anew.
@@ -176,7 +204,11 @@ impl Kept {
 
     async fn end_all(&self, whose: Whose<'_>) -> Result<(), StoreError> {
         for member in self.index.find(whose).await? {
-            self.kv.delete(&member).await?;
+            // First the record, so that what breaks off half-way can be done again. And once more, for a session that
+            // begins at this moment and saw itself in the index still.
+            self.kv.delete(&member.record).await?;
+            self.index.forget(&member).await?;
+            self.kv.delete(&member.record).await?;
         }
         Ok(())
     }
@@ -206,4 +238,27 @@ pub(super) fn seal(session: &Session) -> Bytes {
 pub(super) fn open(id: &SessionId, record: &[u8]) -> Option<Session> {
     let opened = ring(id).open(id.digest().as_bytes(), record).ok()?;
     codec::decode_session(&opened.plain).filter(|session| session.id == *id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::session;
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::kv::{MemoryKv, MemoryKvLimits};
+
+    #[tokio::test]
+    async fn a_logout_that_comes_between_a_sessions_index_and_its_record_ends_it() {
+        let hands = ManualClock::at(Time::from_seconds(1_900_000_000));
+        let kv = Kv::Memory(MemoryKv::new(MemoryKvLimits::default(), hands.clock()));
+        let (kept, session) = (Kept::new(kv.clone(), kv), session());
+        let lifetime = Lifetime { idle: Duration::from_secs(600), absolute: Duration::from_secs(3600) };
+        let whose = Whose { site: &session.site, issuer: &session.issuer, subject: None, sid: session.sid.as_deref() };
+        kept.index.add(&session, lifetime.absolute).await.unwrap();
+        kept.end_all(whose).await.unwrap();
+        kept.keep(&session, lifetime).await.unwrap();
+        assert_eq!(kept.record(&session.id, lifetime.idle).await.unwrap(), None);
+        kept.begin(&session, lifetime).await.unwrap();
+        assert!(kept.record(&session.id, lifetime.idle).await.unwrap().is_some());
+    }
 }

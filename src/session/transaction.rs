@@ -2,7 +2,7 @@
 //! same, to the browser that asked and to nobody else, once.
 //!
 //! Each attempt has a short-lived cookie of its own, sealed, so that several tabs can sign in at once. There are at most
-//! [`MOST_ATTEMPTS`]; a new one pushes the oldest out, so that abandoned attempts never pile up to a request that is
+//! [`MOST_ATTEMPTS`], and no more than a few kilobytes; a new one pushes the oldest out, so that abandoned attempts never pile up to a request that is
 //! too large.
 
 use std::time::Duration;
@@ -17,6 +17,10 @@ pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// Attempts of one browser at one site.
 pub const MOST_ATTEMPTS: usize = 8;
+
+/// Bytes of the attempts of one browser, the new one included: names and values. Beside a session in cookies and the
+/// app's own they have to fit into what servers take for a header.
+const MOST_BYTES: usize = 4096;
 
 /// A longer return address is not kept: eight of them have to fit into a request. Bytes.
 pub const LONGEST_RETURN: usize = 1024;
@@ -142,23 +146,29 @@ impl Transactions {
     }
 
     /// Hands an attempt to the browser. What it holds of older attempts is cleared where it is over, unreadable, or one
-    /// too many.
+    /// too many or too large.
     pub fn begin(&self, transaction: &Transaction, cookies: &OwnCookies, now: Time) -> CookieChanges {
         let mut changes = CookieChanges::default();
-        let mut living: Vec<(Time, &str)> = Vec::new();
+        let name = self.name(&transaction.state);
+        let sealed = self.ring.seal_text(&name, &codec::encode_transaction(transaction));
+        let mut living: Vec<(Time, &str, usize)> = Vec::new();
         for (name, value) in self.attempts(cookies) {
             match self.open(name, value) {
-                Some(older) if !older.is_over(now) => living.push((older.started_at, name)),
+                Some(older) if !older.is_over(now) => living.push((older.started_at, name, name.len() + value.len())),
                 _ => changes.push(self.scope.clear(name)),
             }
         }
-        living.sort_unstable_by_key(|(started, _)| *started);
-        let surplus = (living.len() + 1).saturating_sub(MOST_ATTEMPTS);
-        for (_, name) in living.into_iter().take(surplus) {
-            changes.push(self.scope.clear(name));
+        // The youngest first: they stay for as long as there is room.
+        living.sort_unstable_by_key(|(started, ..)| std::cmp::Reverse(*started));
+        let mut bytes = name.len() + sealed.len();
+        let mut is_full = false;
+        for (index, (_, name, size)) in living.into_iter().enumerate() {
+            bytes += size;
+            is_full |= index + 1 >= MOST_ATTEMPTS || bytes > MOST_BYTES;
+            if is_full {
+                changes.push(self.scope.clear(name));
+            }
         }
-        let name = self.name(&transaction.state);
-        let sealed = self.ring.seal_text(&name, &codec::encode_transaction(transaction));
         changes.push(self.scope.set(&name, &sealed, LIFETIME));
         changes
     }
@@ -267,12 +277,18 @@ mod tests {
     }
 
     #[test]
-    fn eight_attempts_with_the_longest_return_address_fit_beside_a_session() {
+    fn attempts_with_the_longest_return_address_fit_beside_a_session() {
         let site = transactions("shop");
-        let transaction = Transaction { return_to: "/".repeat(LONGEST_RETURN).into(), ..attempt(NOW) };
         let mut jar = Jar::default();
-        jar.take(&site.begin(&transaction, &jar.cookies(), NOW));
-        assert!(jar.0[0].1.len() < 2 * 1024, "{}", jar.0[0].1.len());
+        for second in 0..8 {
+            let now = NOW.plus(Duration::from_secs(second));
+            let transaction = Transaction { return_to: "/".repeat(LONGEST_RETURN).into(), ..attempt(now) };
+            jar.take(&site.begin(&transaction, &jar.cookies(), now));
+            let bytes: usize = jar.0.iter().map(|(name, value)| name.len() + value.len()).sum();
+            assert!(bytes <= MOST_BYTES, "{bytes}");
+            assert!(site.find(transaction.state.expose(), &jar.cookies(), now).is_ok(), "the new one is there");
+        }
+        assert!(jar.0.len() > 1, "a few of them have room");
         let long = Transaction::new("shop", "shop-web", &"/".repeat(LONGEST_RETURN + 1), Asked::default(), NOW);
         assert_eq!(&*long.return_to, "/");
     }

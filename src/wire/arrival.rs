@@ -225,9 +225,14 @@ fn check_fields(headers: &HeaderMap, limits: &Limits) -> Result<(), ArrivalError
             return Err(ArrivalError::Field);
         }
         let size = name.as_str().len() + value.len();
-        // A token may be as long as a field: what stands before it is not counted.
-        let before_token = if name == AUTHORIZATION { "authorizationBearer ".len() } else { 0 };
-        if size > limits.field + before_token {
+        let limit = match () {
+            // A token may be as long as a field: what stands before it is not counted.
+            () if name == AUTHORIZATION => limits.field + "authorizationBearer ".len(),
+            // All cookies of a browser are one field, ours and those of the app.
+            () if name == COOKIE => limits.header,
+            () => limits.field,
+        };
+        if size > limit {
             return Err(ArrivalError::HeaderTooLarge);
         }
         total += size + 4;
@@ -323,6 +328,19 @@ mod tests {
         let arrival = check(parts, Body::Empty, &OwnedNames::new(&[]), &limits).unwrap();
         let shown = format!("{arrival:?}");
         assert!(shown.contains("/a") && !shown.contains("hidden"), "{shown}");
+    }
+
+    #[test]
+    fn cookies_are_bounded_with_all_fields_and_each_other_one_by_itself() {
+        let body_silence = std::time::Duration::ZERO;
+        let limits = Limits { target: 100, header: 1000, field: 100, fields: 10, body: 0, body_silence };
+        let judged = |name: http::HeaderName, length: usize| {
+            let value = HeaderValue::try_from("a".repeat(length)).unwrap();
+            check_fields(&HeaderMap::from_iter([(name, value)]), &limits)
+        };
+        assert_eq!(judged(COOKIE, 900), Ok(()));
+        assert_eq!(judged(COOKIE, 1000), Err(ArrivalError::HeaderTooLarge));
+        assert_eq!(judged(http::header::ACCEPT, 100), Err(ArrivalError::HeaderTooLarge));
     }
 
     #[test]

@@ -50,10 +50,12 @@ impl OwnCookieNames {
     }
 }
 
-/// The name that a `Set-Cookie` field sets. A field without `=` sets a cookie without a name, which some read as one.
+/// The name by which a cookie comes back that a `Set-Cookie` field sets. One without a name comes back as its value alone
+/// (RFC 6265bis section 5.8.3), which then reads as a name up to its own `=`.
 fn set_name(field: &HeaderValue) -> &[u8] {
     let pair = field.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
+    let mut names = pair.split(|byte| *byte == b'=').map(<[u8]>::trim_ascii);
+    names.find(|name| !name.is_empty()).unwrap_or_default()
 }
 
 /// A cookie that may be there once only came twice.
@@ -315,6 +317,17 @@ mod tests {
         }
         assert_eq!(names().strip_answer(&mut headers), 3);
         assert_eq!(headers.get_all(SET_COOKIE).iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
+    }
+
+    #[test]
+    fn a_cookie_without_a_name_does_not_come_back_as_one_of_ours() {
+        let own = OwnCookieNames::new(["postern-shop"]);
+        let mut headers = HeaderMap::new();
+        for field in ["=postern-shop=evil", " = postern-shop.1=x; Path=/", "==postern-shop=x", "=a=1", "=", ""] {
+            headers.append(SET_COOKIE, HeaderValue::from_static(field));
+        }
+        assert_eq!(own.strip_answer(&mut headers), 3);
+        assert_eq!(headers.get_all(SET_COOKIE).iter().collect::<Vec<_>>(), ["=a=1", "=", ""]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::support::redis::Redis;
 use crate::support::upstream::{Reply, Seen, Upstream, answer};
 
 mod access;
+mod attempts;
 mod cookies;
 mod identity;
 mod lasting;
@@ -233,4 +234,18 @@ async fn provider(hands: &ManualClock, refresh_rotation: bool) -> Provider {
     };
     let settings = Settings { clients: settings.clients.into_iter().map(alone).collect(), ..settings };
     Provider::start(([127, 0, 0, 1], 0).into(), settings, hands.clock()).await.expect("a provider")
+}
+
+/// Time goes on while something is waited for.
+async fn ticking<T>(world: &World, waited: impl Future<Output = T>) -> T {
+    let time = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            world.advance(Duration::from_millis(100));
+        }
+    };
+    tokio::select! {
+        done = waited => done,
+        () = time => unreachable!("it goes on"),
+    }
 }

@@ -106,6 +106,9 @@ fn a_site_is_an_https_origin_of_its_own() {
     assert_eq!((&*loopback.sites[0].cookie.name, loopback.sites[0].cookie.secure), ("postern-shop", false));
     let two = "{ shop: { url: 'https://a.example.com', sign_in: [web] }, shop2: { url: 'https://A.example.com:443', sign_in: [web] } }";
     assert_eq!(findings(&with(SESSIONS, two, ROUTES)), ["sites.shop2.url: `shop` has this origin too"]);
+    let ports = two.replace("A.example.com:443", "a.example.com:8443");
+    let finding = "sites.shop2.url: `shop` is on this host too, and ports do not tell sites apart";
+    assert_eq!(findings(&with(SESSIONS, &ports, ROUTES)), [finding]);
 }
 
 #[test]
@@ -171,6 +174,20 @@ fn what_a_site_cannot_be_is_refused() {
             "back_channel_logout: required",
             "sites.shop.back_channel_logout: without `sessions.redis` a logout reaches one process only",
         ),
+        (
+            "after_sign_out: 'https://evil.example'",
+            "sites.shop.after_sign_out: `https://evil.example` is neither a path of the site nor among `allowed_redirects`",
+        ),
+        (
+            "allowed_redirects: ['https://*.example.com/**']",
+            "sites.shop.allowed_redirects[0]: `*` stands only as `/**` at the end",
+        ),
+        (
+            "authorize: { prompt: none }",
+            "sites.shop.authorize.prompt: with `none` nobody could ever sign in: the provider may show nothing",
+        ),
+        ("authorize: { acr_values: 'a  b' }", "sites.shop.authorize.acr_values: `a  b` is no list of words"),
+        ("pages: { logo: logo.gif }", "sites.shop.pages.logo: logo.gif is no picture that is known here"),
         ("idle_timeout: 0s", "sites.shop.idle_timeout: a session without an end can't be had"),
         ("idle_timeout: 13h", "sites.shop.idle_timeout: longer than `absolute_timeout`, which ends the session first"),
         ("cross_site: { allow: ['saml'] }", "sites.shop.cross_site.allow[0]: a path starts with `/`"),

@@ -326,7 +326,9 @@ async fn a_page_of_the_site_learns_who_is_signed_in_and_no_other_does() {
     let hop = browser.fetch("https://evil.example/", "GET", &address).await;
     assert_eq!(hop.answer.status, 401, "no cookie comes along");
     assert_eq!(hop.answer.value("access-control-allow-origin"), None);
-    assert_eq!(world.browser().fetch(SITE, "GET", &address).await.answer.status, 401);
+    let hop = world.browser().fetch(SITE, "GET", &address).await;
+    assert_eq!(hop.answer.status, 401);
+    assert_eq!(hop.answer.json()["login_url"], format!("{SITE}/oauth2/start"), "where its user can sign in");
 }
 
 #[tokio::test]
@@ -397,4 +399,23 @@ async fn several_providers_are_offered_and_none_can_answer_for_another() {
 
 fn victim_state(page: &Page) -> String {
     page.hops.iter().find_map(|hop| parameter(hop.url.as_str(), "state")).expect("a state on the way")
+}
+
+/// Who is signed in and has to show more goes to the provider that knows them, with what is asked for.
+#[tokio::test]
+async fn stepping_up_offers_no_other_provider() {
+    let routes = "  - match: { path: /safe }\n    upstream: app\n    access: { session: { site: shop, step_up: { acr: [gold] } } }\n";
+    let setup = Setup { partner: true, ..Setup::default() };
+    let world = World::start(Setup { routes: format!("{routes}{}", setup.routes), ..setup }).await;
+    let mut browser = world.browser();
+    let choice = browser.open(&format!("{SITE}/orders")).await;
+    let to_partner = browser.follow(&choice, &choice.link("partner")).await;
+    assert_eq!(browser.sign_in_at(&to_partner, "bob", "builder").await.status, 200);
+    let asked = browser.open(&format!("{SITE}/safe")).await;
+    assert!(asked.url.as_str().starts_with(world.partner.as_ref().unwrap().issuer()), "{:?}", asked.trail());
+    assert_eq!(parameter(asked.url.as_str(), "acr_values").as_deref(), Some("gold"));
+    let page = browser.sign_in_at(&asked, "bob", "builder").await;
+    assert_eq!((page.status, page.url.path()), (200, "/safe"), "{:?}", page.trail());
+    // Nobody is signed in: there is something to choose.
+    assert_eq!(world.browser().open(&format!("{SITE}/safe")).await.url.path(), "/oauth2/sign_in");
 }

@@ -237,3 +237,22 @@ async fn the_provider_ends_a_session_in_a_frame() {
         assert_eq!(browser.frame(&issuer, &bad).await.answer.status, 400, "{bad}");
     }
 }
+
+/// Anybody can ask for a sign-out in a frame: with sessions in cookies it is that of the browser which shows its own.
+#[tokio::test]
+async fn a_frame_without_the_cookie_ends_only_what_is_kept_on_this_side() {
+    let routes = "  - match: { path: /** }\n    upstream: app\n    access: { session: { site: shop } }\n    forward: { headers: { X-Sid: sid } }\n";
+    for (store, site) in [("cookie", ""), ("cookie", "    cookie: { same_site: none }\n"), ("memory", "")] {
+        let setup = Setup { store, routes: routes.to_owned(), ..Setup::with_site(site) };
+        let world = World::start(setup).await;
+        let (alice, _) = world.alice().await;
+        let sid = world.seen().last().unwrap().value("x-sid").unwrap().to_owned();
+        let issuer = world.provider.issuer().to_owned();
+        let address = format!("{SITE}/oauth2/frontchannel_logout?iss={issuer}&sid={sid}");
+        assert_eq!(world.browser().frame(&issuer, &address).await.answer.status, 200);
+        assert_eq!(is_signed_in(&alice).await, store == "cookie", "{store} {site}: somebody who only knows the name");
+        assert_eq!(alice.clone().frame(&issuer, &address).await.answer.status, 200);
+        let is_shown = !site.is_empty();
+        assert_eq!(is_signed_in(&alice).await, store == "cookie" && !is_shown, "{store} {site}");
+    }
+}

@@ -14,7 +14,7 @@ use postern::idp::{
 use postern::jose::AlgorithmSet;
 use postern::kv::{Kv, MemoryKv, MemoryKvLimits, RedisKv};
 use postern::seal::{MasterKey, MasterKeys, Secret};
-use postern::session::{Ended, Kept, Session, SessionId, SessionStore, Sessions, SessionsSettings, Tokens};
+use postern::session::{Ended, FindError, Kept, Session, SessionId, SessionStore, Sessions, SessionsSettings, Tokens};
 use postern::wire::cookies::{CookieChanges, CookieScope, OwnCookieNames, OwnCookies, SameSite};
 
 use crate::support::redis::Redis;
@@ -60,9 +60,9 @@ impl Store {
 
     fn sessions(&self, site: &str) -> Arc<Sessions> {
         let store = if self.in_cookie {
-            SessionStore::InCookie(Ended::new(self.kv.clone()))
+            SessionStore::InCookie(Ended::new(self.kv.clone(), self.kv.clone()))
         } else {
-            SessionStore::Kept(Kept::new(self.kv.clone()))
+            SessionStore::Kept(Kept::new(self.kv.clone(), self.kv.clone()))
         };
         let settings = SessionsSettings {
             site: site.into(),
@@ -235,6 +235,53 @@ async fn an_issuer_ends_one_sign_in_or_all_of_a_subject_and_nobody_elses() {
         store.hands.advance(Duration::from_secs(1));
         let mut again = begin(&store, &sessions, &store.session("alice", "s-4"), Jar::default()).await;
         assert_eq!(whose(&store, &sessions, &mut again).await.as_deref(), Some("alice"), "{}", store.name);
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_that_the_issuer_gave_no_name_ends_with_any_that_it_names() {
+    for store in Store::all().await {
+        let sessions = store.sessions("shop");
+        let unnamed = Session { sid: None, ..store.session("alice", "") };
+        let mut hers = begin(&store, &sessions, &unnamed, Jar::default()).await;
+        let mut named = begin(&store, &sessions, &store.session("alice", "s-2"), Jar::default()).await;
+        let other = Session { sid: None, ..store.session("bob", "") };
+        let mut his = begin(&store, &sessions, &other, Jar::default()).await;
+        store.hands.advance(Duration::from_secs(1));
+        sessions.end_all(ISSUER, Some("alice"), Some("s-1"), store.now()).await.unwrap();
+        assert_eq!(whose(&store, &sessions, &mut hers).await, None, "{}: it may be the one", store.name);
+        assert!(whose(&store, &sessions, &mut named).await.is_some(), "{}: it is another", store.name);
+        assert!(whose(&store, &sessions, &mut his).await.is_some(), "{}: nobody else's", store.name);
+    }
+}
+
+/// A browser's word (front-channel logout) proves nothing: what is kept here and bears the name ends; nothing is remembered
+/// of names that nobody here has, or anybody could fill the store with them.
+#[tokio::test]
+async fn at_the_word_of_anybody_nothing_is_remembered() {
+    for store in Store::all().await {
+        let sessions = store.sessions("shop");
+        let mut jar = begin(&store, &sessions, &store.session("alice", "s-1"), Jar::default()).await;
+        store.hands.advance(Duration::from_secs(1));
+        sessions.end_known(ISSUER, "s-1").await.unwrap();
+        assert_eq!(whose(&store, &sessions, &mut jar).await.is_some(), store.in_cookie, "{}", store.name);
+        if let Some(redis) = &store._redis {
+            redis.cli(&["FLUSHALL"]);
+            sessions.end_known(ISSUER, "s-2").await.unwrap();
+            assert_eq!(redis.cli(&["--raw", "DBSIZE"]).trim(), "0", "{}", store.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_that_came_twice_is_not_taken_for_none() {
+    for store in Store::all().await {
+        let sessions = store.sessions("shop");
+        let mut jar = begin(&store, &sessions, &store.session("alice", "s-1"), Jar::default()).await;
+        jar.0.push(jar.0[0].clone());
+        let now = store.now();
+        assert_eq!(sessions.end(&jar.cookies(), now).await.err(), Some(FindError::Repeated), "{}", store.name);
+        assert_eq!(sessions.peek(&jar.cookies(), now).await.err(), Some(FindError::Repeated), "{}", store.name);
     }
 }
 

@@ -100,3 +100,21 @@ async fn what_is_to_be_kept_is_kept() {
         }
     }
 }
+
+/// The issuer renews no more: what the session opened ends, though its cookie was not touched by a sign-out.
+#[tokio::test]
+async fn what_a_session_opened_ends_when_it_can_be_renewed_no_more() {
+    for store in ["memory", "cookie"] {
+        let (world, gateway) = world(Setup::of(store)).await;
+        let mut browser = gateway.browser();
+        browser.sign_in(&format!("{SITE}/a"), "alice", "wonderland").await;
+        let cookies = cookies_of(&browser);
+        let open = both(&gateway, &cookies).await;
+        world.provider.set_fault(Endpoint::Token, Fault::OAuthError("invalid_grant".to_owned()));
+        world.advance(Duration::from_secs(250));
+        assert_eq!(gateway.fetch("GET", "/a", &cookies, "").await.status, 401, "{store}");
+        for connection in open {
+            until_closed(&world, connection).await;
+        }
+    }
+}

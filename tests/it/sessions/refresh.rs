@@ -68,6 +68,42 @@ async fn a_late_tab_gets_the_same_new_tokens() {
     assert_eq!(world.refreshes(), 2);
 }
 
+/// The tab was closed while a slow provider was asked, and the person comes back minutes later with the old cookie.
+#[tokio::test]
+async fn a_tab_that_missed_renewals_catches_up() {
+    let world = World::start(Setup::of("cookie")).await;
+    let mut alice = world.alice().await;
+    let old = cookies_of(&alice);
+    for _ in 0..2 {
+        world.advance(DUE);
+        assert_eq!(alice.open(&format!("{SITE}/a")).await.status, 200);
+    }
+    world.advance(Duration::from_secs(599) - DUE);
+    assert_eq!(alice.open(&format!("{SITE}/a")).await.status, 200);
+    let renewed = world.refreshes();
+    let late = world.gateway.fetch("GET", "/late", &old, "").await;
+    assert_eq!((late.status, world.refreshes()), (200, renewed), "it is given what was brought, to the last link");
+    let cookie = late.values("set-cookie").into_iter().find(|field| field.starts_with(COOKIE)).unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    assert_eq!((world.gateway.fetch("GET", "/a", &cookie, "").await.status, world.refreshes()), (200, renewed));
+}
+
+/// The new tokens are at the browser before it is idle, however slow the provider is: the old ones are spent.
+#[tokio::test]
+async fn a_cookie_waits_for_its_new_tokens_even_while_the_old_live() {
+    let world = World::start(Setup::of("cookie")).await;
+    let cookies = cookies_of(&world.alice().await);
+    world.provider.set_fault_for(Endpoint::Token, Fault::Slow(Duration::from_secs(6)), 1);
+    world.advance(DUE);
+    let answer = ticking(&world, world.gateway.fetch("GET", "/a", &cookies, "")).await;
+    assert_eq!((answer.status, world.refreshes()), (200, 1));
+    let renewed =
+        answer.values("set-cookie").into_iter().find(|field| field.starts_with(COOKIE)).expect("a new cookie");
+    let renewed = renewed.split(';').next().unwrap().to_owned();
+    world.advance(50 * MINUTE);
+    assert_eq!(world.gateway.fetch("GET", "/a", &renewed, "").await.status, 200, "within the idle time");
+}
+
 #[tokio::test]
 async fn only_the_issuers_word_ends_a_session() {
     for setup in Setup::each() {

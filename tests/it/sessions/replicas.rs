@@ -151,16 +151,35 @@ async fn who_comes_after_a_holder_that_died_goes_on() {
     assert_eq!((answer.status, world.refreshes()), (200, 1));
 }
 
-/// Time goes on while something is waited for.
-async fn ticking<T>(world: &World, waited: impl Future<Output = T>) -> T {
+/// Redis goes away after the provider took the old refresh token: the new ones are in the cookie all the same.
+#[tokio::test]
+async fn tokens_that_could_not_be_shared_are_not_lost() {
+    let mut redis = Redis::start().await;
+    let world = World::start(Setup::of("cookie").beside(&redis)).await;
+    let cookies = cookies_of(&world.alice().await);
+    world.provider.set_fault_for(Endpoint::Token, Fault::Slow(Duration::from_secs(2)), 1);
+    world.advance(DUE);
+    let before = world.provider.count(Endpoint::Token);
+    let fetched = world.gateway.fetch("GET", "/a", &cookies, "");
+    // Time goes on only once Redis is gone.
     let time = async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            world.advance(Duration::from_millis(100));
-        }
+        crate::support::eventually("the provider is asked", raw::PATIENCE, || {
+            (world.provider.count(Endpoint::Token) > before).then_some(())
+        })
+        .await;
+        redis.kill();
+        ticking(&world, std::future::pending::<Answer>()).await
     };
-    tokio::select! {
-        done = waited => done,
-        () = time => unreachable!("it goes on"),
-    }
+    let answer = tokio::select! { answer = fetched => answer, answer = time => answer };
+    assert_eq!((answer.status, world.refreshes()), (200, 1));
+    let renewed =
+        answer.values("set-cookie").into_iter().find(|field| field.starts_with(COOKIE)).expect("a new cookie");
+    let renewed = renewed.split(';').next().unwrap().to_owned();
+    redis.restart().await;
+    crate::support::eventually_async("it recovers by itself", raw::PATIENCE, async || {
+        world.advance(Duration::from_millis(200));
+        (world.gateway.fetch("GET", "/a", &renewed, "").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(world.refreshes(), 1);
 }
