@@ -40,7 +40,9 @@ fn a_million() {
     let (answers, key, before) = (Answers::new(LIMITS), DigestKey::random(), resident());
     for number in 0..1_000_000 {
         let digest = key.digest(&u64::to_be_bytes(number));
-        answers.keep(digest, answer(number).as_object().unwrap(), Tick::ZERO, answers.era()).unwrap();
+        answers
+            .keep(digest, (answer(number).as_object().unwrap(), &Default::default()), Tick::ZERO, answers.era())
+            .unwrap();
     }
     answers.settle();
     let ((entries, bytes, _), taken) = (answers.counts(), resident() - before);
@@ -62,7 +64,7 @@ fn large_ones() {
     let mut most = 0;
     for number in 0..4_000 {
         let digest = key.digest(&u64::to_be_bytes(number));
-        answers.keep(digest, large.as_object().unwrap(), Tick::ZERO, answers.era()).unwrap();
+        answers.keep(digest, (large.as_object().unwrap(), &Default::default()), Tick::ZERO, answers.era()).unwrap();
         most = most.max(resident().saturating_sub(before));
     }
     answers.settle();

@@ -1,6 +1,6 @@
 //! Who a request turned out to come from. Plain data, so that `policy` and `outbound` need not know `authn`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -93,9 +93,20 @@ pub struct Caller {
     pub expires_at: Time,
     /// The access token of a session, and until when it is good; for apps that are to get it.
     relay: Option<(Secret, Option<Time>)>,
+    /// The identity token that was signed last for some route; see [`Caller::signed`].
+    signed: Mutex<Option<Signed>>,
     /// The header fields that the first route to ask made of these claims, kept beside them so that a repeated
     /// request costs no formatting. See [`Caller::dressed`].
     dressed: OnceLock<Dressed>,
+}
+
+/// A signed statement about a caller, and until when it may be shown.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// Which statement of those that routes ask for.
+    pub by: u64,
+    pub until: Time,
+    pub value: HeaderValue,
 }
 
 #[derive(Debug)]
@@ -132,8 +143,19 @@ impl Caller {
             claims,
             expires_at,
             relay: None,
+            signed: Mutex::default(),
             dressed: OnceLock::new(),
         }
+    }
+
+    /// The statement number `by` about this caller: the one that was made last while it holds, else by `make`.
+    pub fn signed(&self, by: u64, now: Time, make: impl FnOnce(&Self) -> Option<Signed>) -> Option<HeaderValue> {
+        let mut kept = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signed) = kept.as_ref().filter(|signed| signed.by == by && now < signed.until) {
+            return Some(signed.value.clone());
+        }
+        *kept = make(self);
+        kept.as_ref().map(|signed| signed.value.clone())
     }
 
     /// The same caller with an access token that may be passed on.

@@ -79,6 +79,8 @@ where
         let (sender, landed) = watch::channel(None);
         running.insert(key.clone(), landed.clone());
         let landing = Landing { running: Arc::clone(&self.running), key };
+        // Given back before it starts: a runtime that is ending drops the work at once, and with it the landing.
+        drop(running);
         self.control.start(async move {
             let value = work.await;
             // First off the board, so that who comes from now on begins anew instead of waiting for what was.
@@ -182,6 +184,18 @@ mod tests {
         let never = || Ok::<_, Infallible>(std::future::pending());
         assert!(futures_util::FutureExt::now_or_never(flight.join(1, never)).is_none());
         assert_eq!(flight.join(2, || Ok::<_, Infallible>(std::future::ready(1))).await, Err(FlightError::Full));
+    }
+
+    #[test]
+    fn work_that_a_runtime_at_its_end_never_begins_leaves_nobody_waiting() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let flight: Flight<u8, usize> = Flight::new(Control::new(runtime.handle().clone()), 1);
+        drop(runtime);
+        let here = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for _ in 0..2 {
+            let lost = here.block_on(flight.join(1, || Ok::<_, Infallible>(std::future::ready(1))));
+            assert_eq!(lost, Err(FlightError::Lost));
+        }
     }
 
     #[tokio::test]

@@ -5,12 +5,12 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{JSON, answer_with, line};
+use super::{JSON, PROBLEM, answer_with, line};
 use crate::clock::Clock;
 use crate::seal::Secret;
 use crate::wire::Body;
@@ -40,13 +40,22 @@ pub enum ForgetBy {
     Id(Box<str>),
 }
 
+/// Why something was not done, or not everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// No issuer of this name or identifier is configured: a revocation that names it has reached nothing.
+    NoSuchIssuer,
+    /// The store that replicas share is out of reach; it was done in this process alone.
+    Store,
+}
+
 /// Work that is waited for.
 pub type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How the running parts are told what to do. Each has its own bounds of time.
 pub struct Deeds {
     /// Goes out: how many tokens were remembered.
-    pub forget: Box<dyn Fn(ForgetRequest) -> Doing<usize> + Send + Sync>,
+    pub forget: Box<dyn Fn(ForgetRequest) -> Doing<Result<usize, Undone>> + Send + Sync>,
 }
 
 /// What the actions listener answers with.
@@ -65,6 +74,7 @@ enum Refused {
     TooLarge,
     Slow,
     Malformed(String),
+    Undone(Undone),
 }
 
 impl Actions {
@@ -102,7 +112,16 @@ impl Actions {
         let wanted = forget_request(&body)?;
         let about = wanted.by.word();
         let issuer = wanted.issuer.clone();
-        let forgotten = (self.deeds.forget)(wanted).await;
+        let forgotten = (self.deeds.forget)(wanted).await.map_err(|undone| {
+            tracing::warn!(
+                action = "cache/forget",
+                by = about,
+                issuer = issuer.as_deref(),
+                ?undone,
+                "action not taken"
+            );
+            Refused::Undone(undone)
+        })?;
         tracing::info!(action = "cache/forget", by = about, issuer = issuer.as_deref(), forgotten, "action taken");
         Ok(answer_with(StatusCode::OK, JSON, line(&json!({ "forgotten": forgotten }))))
     }
@@ -182,16 +201,30 @@ impl From<Refused> for Response<Body> {
             Refused::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off"),
             Refused::Slow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
             Refused::Malformed(why) => (StatusCode::BAD_REQUEST, &**why),
+            Refused::Undone(Undone::NoSuchIssuer) => (StatusCode::NOT_FOUND, "no issuer of this name or identifier"),
+            Refused::Undone(Undone::Store) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "forgotten here alone: the store that replicas share is out of reach")
+            }
         };
-        let mut response = answer_with(status, JSON, line(&json!({ "error": why })));
+        let mut response = match refused {
+            Refused::Undone(_) => answer_with(status, PROBLEM, line(&problem(status, why))),
+            _ => answer_with(status, JSON, line(&json!({ "error": why }))),
+        };
         let headers = response.headers_mut();
         match refused {
             Refused::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
             Refused::Token => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Refused::Undone(Undone::Store) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => {}
         }
         response
     }
+}
+
+/// RFC 9457
+fn problem(status: StatusCode, detail: &str) -> serde_json::Value {
+    let title = status.canonical_reason().unwrap_or_default();
+    json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail })
 }
 
 #[cfg(test)]

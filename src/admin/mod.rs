@@ -130,6 +130,7 @@ fn show(state: &AdminState, page: Page, headers: &HeaderMap) -> Response<Body> {
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
 const HTML: &str = "text/html; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 

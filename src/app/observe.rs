@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::introspections;
-use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest};
+use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest, Undone};
 use crate::admin::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, Views};
 use crate::authn::{Forget, TokenMemory, Tokens};
 use crate::idp::{Issuer, Standing};
@@ -73,7 +73,16 @@ pub fn deeds(plan: &Arc<Plan>) -> Deeds {
     Deeds {
         forget: Box::new(move |wanted| {
             let plan = Arc::clone(&plan);
-            Box::pin(async move { plan.memories.forget(&meant(wanted)).await })
+            Box::pin(async move {
+                let known = |wanted: &str| {
+                    let settings = plan.issuers.iter().map(|issuer| issuer.settings());
+                    settings.into_iter().any(|issuer| *issuer.name == *wanted || *issuer.issuer == *wanted)
+                };
+                if wanted.issuer.as_deref().is_some_and(|wanted| !known(wanted)) {
+                    return Err(Undone::NoSuchIssuer);
+                }
+                plan.memories.forget(&meant(wanted)).await.map_err(|_| Undone::Store)
+            })
         }),
     }
 }

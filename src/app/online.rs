@@ -1,4 +1,5 @@
-//! Reaches what a configuration relies on, once: issuers and their keys, introspection, Redis, upstreams. Comes in: a
+//! Reaches what a configuration relies on, once: issuers and their keys, introspection, clients that people sign in
+//! through, Redis, upstreams. Comes in: a
 //! plan that was compiled and not started. Goes out: one line for each, with the place in the configuration that it is
 //! about. Requests of others are not concerned: nothing listens.
 
@@ -7,8 +8,10 @@ use std::time::Duration;
 use crate::authn::Introspection;
 use crate::clock::Clock;
 use crate::config::ValuePath;
+use crate::idp::authorize::Verifier;
 use crate::idp::introspect::{IntrospectError, Introspected};
-use crate::idp::{Issuer, Standing};
+use crate::idp::token::{Grant, OAuthError, TokenError};
+use crate::idp::{Issuer, Registration, Standing};
 use crate::kv::Kv;
 use crate::plan::running::Plan;
 use crate::seal::{Secret, random};
@@ -46,13 +49,15 @@ pub async fn reach(plan: &Plan, clock: &Clock) -> Vec<Tried> {
     for issuer in &plan.issuers {
         let path = ValuePath::root().key("issuers").key(&issuer.settings().name);
         let outcome = reach_issuer(issuer, clock).await;
-        let is_there = matches!(outcome, Outcome::Good(_));
+        // An endpoint that is configured can be tried without anything that the issuer publishes.
+        let is_known = matches!(outcome, Outcome::Good(_)) || issuer.metadata().endpoints.introspection.is_some();
         tried.push(Tried { path: path.clone(), outcome });
         let introspection = plan.introspections.iter().find(|asked| asked.issuer().id() == issuer.id());
-        if let Some(introspection) = introspection.filter(|_| is_there) {
+        if let Some(introspection) = introspection.filter(|_| is_known) {
             tried.push(Tried { path: path.key("introspection"), outcome: ask(introspection).await });
         }
     }
+    tried.extend(reach_clients(plan).await);
     if let Some(redis) = &plan.redis {
         let path = ValuePath::root().key("sessions").key("redis");
         tried.push(Tried { path, outcome: reach_redis(redis).await });
@@ -103,6 +108,47 @@ async fn ask(introspection: &Introspection) -> Outcome {
             Outcome::Wrong(error.to_string(), "`endpoints: { introspection: … }`".to_owned())
         }
         Err(error) => Outcome::Wrong(error.to_string(), "an introspection endpoint (RFC 7662)".to_owned()),
+    }
+}
+
+/// Every registration that a site uses, whose issuer is there: whether the issuer knows it.
+async fn reach_clients(plan: &Plan) -> Vec<Tried> {
+    let mut tried: Vec<Tried> = Vec::new();
+    for site in &plan.sites {
+        let settings = site.settings();
+        for registration in &settings.registrations {
+            let path = ValuePath::root().key("clients").key(registration.name());
+            let is_there = matches!(registration.issuer().standing(), Standing::Ready { .. });
+            if is_there && !tried.iter().any(|other| other.path == path) {
+                let redirect_uri =
+                    format!("{}{}/callback", settings.url.origin().ascii_serialization(), settings.prefix);
+                tried.push(Tried { path, outcome: redeem(registration, &redirect_uri).await });
+            }
+        }
+    }
+    tried
+}
+
+/// Redeems a code that nobody has issued: the issuer looks at the client first (RFC 6749 section 5.2).
+async fn redeem(registration: &Registration, redirect_uri: &str) -> Outcome {
+    if registration.issuer().metadata().endpoints.authorization.is_none() {
+        let hint = "`endpoints: { authorization: … }`, or another issuer: people can't be sent there".to_owned();
+        return Outcome::Wrong("its issuer names no authorization endpoint".to_owned(), hint);
+    }
+    let (code, verifier) = (Secret::new(random::token()), Verifier::random());
+    let verifier = registration.settings().pkce.then_some(&verifier);
+    match registration.redeem(Grant::Code { code: &code, redirect_uri, verifier }).await {
+        Err(TokenError::Refused(error @ (OAuthError::InvalidClient | OAuthError::UnauthorizedClient))) => {
+            let hint = "look at its secret, its `authentication`, and the grant types that the issuer allows it";
+            Outcome::Wrong(format!("the issuer does not take our client: {error}"), hint.to_owned())
+        }
+        Err(TokenError::Refused(OAuthError::InvalidGrant)) => Outcome::Good("the issuer knows our client".to_owned()),
+        Err(TokenError::Refused(error)) => Outcome::Good(format!("the issuer answers our client, with {error}")),
+        Err(error) => Outcome::Wrong(error.to_string(), "a token endpoint (RFC 6749 section 3.2)".to_owned()),
+        Ok(_) => Outcome::Wrong(
+            "the issuer gave tokens for a code that nobody has issued".to_owned(),
+            "whoever sends any code would be signed in".to_owned(),
+        ),
     }
 }
 

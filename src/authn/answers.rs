@@ -15,7 +15,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::cache::FirstBytes;
-use super::forget::{Forget, Tokens};
+use super::forget::{Forget, named_by};
 use crate::caller::Claims;
 use crate::clock::{Tick, Time};
 use crate::jose::json;
@@ -59,8 +59,9 @@ pub struct Answers {
 #[derive(Clone)]
 struct Kept {
     until: Tick,
-    /// A JSON object without `active`.
-    members: Arc<[u8]>,
+    /// A line of JSON: the members but `active`. A second one where the token says more of itself, by which it can be
+    /// forgotten. Nothing at all, if the answer was not to be kept: then only that there was one is.
+    text: Arc<[u8]>,
 }
 
 #[derive(Clone, Copy)]
@@ -83,10 +84,13 @@ pub(super) enum Recalled {
         until: Tick,
         size: usize,
     },
-    /// Serves if the issuer can't be asked.
+    /// Serves until then, if the issuer can't be asked.
     Stale {
         members: Claims,
+        until: Tick,
     },
+    /// It was good when it was last asked about.
+    WasGood,
     Refused(Reason),
 }
 
@@ -97,7 +101,7 @@ impl Answers {
         let unit = limits.bytes / u32::MAX as usize + 1;
         let share = limits.bytes / limits.entries.max(1);
         let weigh = move |_: &TokenDigest, kept: &Kept| {
-            let cost = (ENTRY_BYTES + kept.members.len()).max(share);
+            let cost = (ENTRY_BYTES + kept.text.len()).max(share);
             u32::try_from(cost.div_ceil(unit)).unwrap_or(u32::MAX)
         };
         let positive = Cache::builder()
@@ -117,26 +121,24 @@ impl Answers {
     }
 
     pub(super) fn recall(&self, digest: &TokenDigest, now: Tick) -> Recalled {
-        if let Some(kept) = self.positive.get(digest) {
-            let stale_until = kept.until.plus(self.limits.stale_if_error);
+        let kept = self.positive.get(digest);
+        if let Some(kept) = &kept {
+            let (until, stale_until) = (kept.until, kept.until.plus(self.limits.stale_if_error));
             // It was written by us: what can't be read is not there.
-            let members = (now < stale_until).then(|| json::object(&kept.members).ok()).flatten();
-            match members {
-                Some(mut members) => {
-                    members.insert("active".to_owned(), true.into());
-                    let (until, size) = (kept.until, kept.members.len());
-                    let is_fresh = now < until;
-                    return if is_fresh {
-                        Recalled::Fresh { members, until, size }
-                    } else {
-                        Recalled::Stale { members }
-                    };
-                }
-                None => self.positive.invalidate(digest),
+            let members = (now < stale_until).then(|| kept.said().next()).flatten();
+            if let Some(mut members) = members {
+                members.insert("active".to_owned(), true.into());
+                let is_fresh = now < until;
+                return if is_fresh {
+                    Recalled::Fresh { members, until, size: kept.text.len() }
+                } else {
+                    Recalled::Stale { members, until: stale_until }
+                };
             }
         }
         match self.negative.get(digest) {
             Some(refused) if now < refused.until => Recalled::Refused(refused.reason),
+            _ if kept.is_some() => Recalled::WasGood,
             _ => Recalled::Nothing,
         }
     }
@@ -148,15 +150,29 @@ impl Answers {
             return Duration::ZERO;
         }
         let left = self.limits.ttl.min(expires_at.since(now));
-        fresh.max_age.map_or(left, |age| left.min(age))
+        // Frameworks write `no-store, max-age=0` where they mean `no-store`; it is obeyed with it, or not at all.
+        let max_age = fresh.max_age.filter(|age| !(age.is_zero() && fresh.no_store));
+        max_age.map_or(left, |age| left.min(age))
     }
 
-    /// Puts a positive answer away, unless something was forgotten since it was asked for. Goes out: the size of its text.
-    pub fn keep(&self, digest: TokenDigest, members: &Claims, until: Tick, asked: AskedIn) -> Option<usize> {
-        let mut bytes = Vec::with_capacity(256);
-        serde_json::to_writer(&mut bytes, &Members(members)).ok()?;
-        let size = bytes.len();
-        let kept = Kept { until, members: bytes.into() };
+    /// Puts a positive answer away, unless something was forgotten since it was asked for; `own` is by what else the token
+    /// can be forgotten. Goes out: the size of its text.
+    pub fn keep(
+        &self,
+        digest: TokenDigest,
+        (members, own): (&Claims, &Claims),
+        until: Tick,
+        asked: AskedIn,
+    ) -> Option<usize> {
+        let mut text = Vec::with_capacity(256);
+        serde_json::to_writer(&mut text, &Members(members)).ok()?;
+        if !own.is_empty() {
+            // A line break inside of it would be escaped.
+            text.push(b'\n');
+            serde_json::to_writer(&mut text, own).ok()?;
+        }
+        let size = text.len();
+        let kept = Kept { until, text: text.into() };
         let is_put = self.put(asked, || {
             self.negative.invalidate(&digest);
             self.positive.insert(digest, kept);
@@ -182,6 +198,15 @@ impl Answers {
         is_good
     }
 
+    /// Remembers nothing of a positive answer but that there was one.
+    pub(super) fn note_good(&self, digest: TokenDigest, asked: AskedIn) {
+        self.positive.invalidate(&digest);
+        self.put(asked, || {
+            self.negative.invalidate(&digest);
+            self.positive.insert(digest, Kept { until: Tick::ZERO, text: Arc::default() });
+        });
+    }
+
     /// Takes a positive answer back that no longer holds.
     pub(super) fn drop_positive(&self, digest: &TokenDigest) {
         self.positive.invalidate(digest);
@@ -194,15 +219,13 @@ impl Answers {
             let had = [self.positive.remove(&digest).is_some(), self.negative.remove(&digest).is_some()];
             forgotten.extend(had.contains(&true).then_some(digest));
         }
-        let Some((names, wanted)) = named(&forget.tokens) else { return };
+        let Some(wanted) = forget.tokens.name() else { return };
         // The text is searched first: of a million answers few hold these bytes, and only those are read.
-        let needle = serde_json::Value::from(wanted).to_string();
+        let needle = serde_json::Value::from(wanted.1).to_string();
         let finder = memmem::Finder::new(needle.as_bytes());
         for (digest, kept) in &self.positive {
-            let names_it = |members: &Claims| {
-                names.iter().any(|name| members.get(*name).and_then(|value| value.as_str()) == Some(wanted))
-            };
-            if finder.find(&kept.members).is_some() && json::object(&kept.members).is_ok_and(|all| names_it(&all)) {
+            let names_it = |said: &Claims| named_by(said).any(|named| named == wanted);
+            if finder.find(&kept.text).is_some() && kept.said().any(|said| names_it(&said)) {
                 self.positive.invalidate(&*digest);
                 forgotten.insert(*digest);
             }
@@ -221,13 +244,9 @@ impl Answers {
     }
 }
 
-/// The members in which what is looked for may stand.
-fn named(tokens: &Tokens) -> Option<(&'static [&'static str], &str)> {
-    match tokens {
-        Tokens::Token(_) => None,
-        Tokens::Subject(subject) => Some((&["sub"], subject)),
-        Tokens::ClientId(client_id) => Some((&["client_id", "azp"], client_id)),
-        Tokens::Id(id) => Some((&["jti"], id)),
+impl Kept {
+    fn said(&self) -> impl Iterator<Item = Claims> {
+        self.text.split(|byte| *byte == b'\n').filter_map(|line| json::object(line).ok())
     }
 }
 

@@ -111,9 +111,9 @@ impl BearerWay {
         client: Option<IpAddr>,
     ) -> Result<Arc<Caller>, AuthnError> {
         // Before anything is looked at that could be forgotten meanwhile.
-        let shown = Shown { token, digest, now, client, era: self.memory.era(), is_jwt: false };
+        let shown = Shown { token, digest, now, client, era: self.memory.era(), own: None };
         match self.local(token)? {
-            Some(local) => self.check_jwt(local, Shown { is_jwt: true, ..shown }).await,
+            Some(local) => self.check_jwt(local, shown).await,
             None => self.ask(shown).await,
         }
     }
@@ -188,7 +188,7 @@ async fn confirmed(trusted: &Trusted, good: Remembered, shown: Shown<'_>) -> Res
         let reason = Reason::IntrospectionUnreachable;
         return Err(AuthnError::Unavailable { reason, retry_after: Duration::from_secs(1) });
     };
-    let alive = introspection.judge(shown).await?;
+    let alive = introspection.judge(Shown { own: Some(&good.caller.claims), ..shown }).await?;
     if alive.caller.subject.is_some() && alive.caller.subject != good.caller.subject {
         return Err(AuthnError::Invalid(Reason::TokenClaims));
     }

@@ -176,9 +176,10 @@ impl TokenMemory {
         shard.old.remove(digest);
     }
 
-    /// Takes back every verdict on the tokens that are meant.
+    /// Takes back every verdict on the tokens that are meant, and on those that were `forgotten` elsewhere.
     pub(super) fn forget_all(&self, forget: &Forget, forgotten: &mut HashSet<TokenDigest>) {
         self.era.fetch_add(1, Ordering::SeqCst);
+        forgotten.iter().for_each(|digest| self.forget(digest));
         if let Tokens::Token(token) = &forget.tokens {
             let digest = self.digest(token.expose());
             let mut shard = self.shard(&digest);

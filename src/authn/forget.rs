@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::cache::TokenMemory;
 use super::opaque::Introspection;
-use crate::caller::Caller;
+use super::shared::SharedUnavailable;
+use crate::caller::{Caller, Claims};
 use crate::seal::Secret;
 
 /// Which tokens to forget.
@@ -30,6 +31,33 @@ pub enum Tokens {
     Id(Box<str>),
 }
 
+/// The claims by which a token can be forgotten, and as what. Issuers write the client into the one or the other; where
+/// both are there, each counts.
+const NAMES: [(&str, &str); 4] = [("sub", "sub"), ("client_id", "client_id"), ("azp", "client_id"), ("jti", "jti")];
+
+/// As what a token with these claims can be forgotten: pairs of `sub`, `client_id` or `jti`, and its value.
+pub(super) fn named_by(claims: &Claims) -> impl Iterator<Item = (&'static str, &str)> {
+    NAMES.iter().filter_map(|(name, kind)| Some((*kind, claims.get(*name)?.as_str()?)))
+}
+
+/// Those claims alone.
+pub(super) fn names_of(claims: &Claims) -> Claims {
+    let named = NAMES.iter().filter_map(|(name, _)| claims.get_key_value(*name));
+    named.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+impl Tokens {
+    /// By what a token is known, and the value; a token itself is known by its digest.
+    pub(super) fn name(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Token(_) => None,
+            Self::Subject(wanted) => Some(("sub", wanted)),
+            Self::ClientId(wanted) => Some(("client_id", wanted)),
+            Self::Id(wanted) => Some(("jti", wanted)),
+        }
+    }
+}
+
 impl Forget {
     pub(super) fn is_of_issuer(&self, name: &str, iss: &str) -> bool {
         self.issuer.as_deref().is_none_or(|wanted| wanted == name || wanted == iss)
@@ -37,14 +65,8 @@ impl Forget {
 
     /// Whether a remembered caller is meant, unless by its token.
     pub(super) fn means(&self, caller: &Caller) -> bool {
-        let is = |have: Option<&str>, wanted: &str| have == Some(wanted);
-        self.is_of_issuer(&caller.issuer, &caller.iss)
-            && match &self.tokens {
-                Tokens::Token(_) => false,
-                Tokens::Subject(wanted) => is(caller.subject.as_deref(), wanted),
-                Tokens::ClientId(wanted) => is(caller.client_id.as_deref(), wanted),
-                Tokens::Id(wanted) => is(caller.claims.get("jti").and_then(|jti| jti.as_str()), wanted),
-            }
+        let is_named = |wanted| named_by(&caller.claims).any(|named| named == wanted);
+        self.is_of_issuer(&caller.issuer, &caller.iss) && self.tokens.name().is_some_and(is_named)
     }
 }
 
@@ -60,13 +82,20 @@ impl Memories {
         Self { tokens, introspections }
     }
 
-    /// Forgets here and in what replicas share; says how many tokens were remembered here.
-    pub async fn forget(&self, forget: &Forget) -> usize {
-        let forgotten = self.forget_here(forget);
+    /// Forgets in what replicas share and here; says how many tokens were remembered here.
+    ///
+    /// What is shared comes first: the other way round, a request in between would read it back into what has just
+    /// forgotten. Here it is forgotten in any case.
+    ///
+    /// # Errors
+    /// [`SharedUnavailable`] when the replicas' answers are as they were: the revocation has not reached all of them.
+    pub async fn forget(&self, forget: &Forget) -> Result<usize, SharedUnavailable> {
+        let mut shared = Ok(());
         for introspection in &self.introspections {
-            introspection.forget_shared(forget).await;
+            shared = shared.and(introspection.forget_shared(forget).await);
         }
-        forgotten
+        let forgotten = self.forget_here(forget);
+        shared.map(|()| forgotten)
     }
 
     /// Forgets in this process.

@@ -4,33 +4,40 @@
 //! The order: what this process was answered, what replicas were answered, the issuer. A question runs on Control and is
 //! one for all who wait for it. Errors are remembered nowhere; what the issuer said is, positive and negative apart.
 
-mod replicas;
+mod alive;
+mod sharing;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::AuthnError;
 use super::answers::{AnswerLimits, Answers, AskedIn, Recalled};
 use super::budget::Budget;
-use super::cache::{Answered, Era, Remembered, TokenMemory};
+use super::cache::{Answered, Era, TokenMemory};
+use super::forget::{self, Forget, Tokens};
 use super::presented::Token;
 use super::shared::SharedAnswers;
 use super::tally::IntrospectionTally;
-use crate::caller::{Caller, Claims, How, Identity};
+use crate::caller::{Caller, Claims};
 use crate::clock::{Clock, Tick, Time};
 use crate::control::Control;
 use crate::flight::{Flight, FlightError};
 use crate::idp::Issuer;
 use crate::idp::breaker::{BreakerState, Leave, LeftAlone};
 use crate::idp::introspect::{Freshness, IntrospectError, Introspected, Introspector};
-use crate::jose::claims::{Stated, answer};
 use crate::reason::Reason;
 use crate::seal::{Secret, TokenDigest};
 
 /// When to come back after an outage that says nothing of its length.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Tokens that are looked into at once, for each question that may be under way: what lies in the second level needs none.
+const LOOKS: usize = 16;
 
 /// How the answers of one issuer are kept and judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +71,8 @@ pub struct Introspection {
     wiring: IntrospectionWiring,
     answers: Answers,
     flight: Flight<(TokenDigest, AskedIn), Verdict>,
+    /// Places for questions to the issuer.
+    places: Arc<Semaphore>,
     budget: Budget,
     tally: IntrospectionTally,
 }
@@ -88,23 +97,43 @@ pub(super) struct Shown<'a> {
     pub client: Option<IpAddr>,
     /// When the check began.
     pub era: Era,
-    /// It is a JWT that was checked here: only its life is asked about.
-    pub is_jwt: bool,
+    /// The claims of a JWT that was checked here: only its life is asked about.
+    pub own: Option<&'a Claims>,
 }
 
 /// The same, for a question that outlives its request.
 struct Question {
     token: Secret,
     digest: TokenDigest,
+    /// On whose budget it is, if it turns out to be none.
     client: Option<IpAddr>,
     era: Era,
-    is_jwt: bool,
+    /// By what a JWT can be forgotten, whatever its issuer answers.
+    own: Option<Claims>,
     asked: AskedIn,
-    leave: Option<Leave>,
+}
+
+/// What is at hand about a token.
+enum Looked {
+    Told(Verdict),
+    Unsettled {
+        /// Serves until then, if the issuer can't be asked.
+        stale: Option<(Claims, Tick)>,
+        was_good: bool,
+    },
+}
+
+/// All that a question to the issuer needs.
+struct Way {
+    leave: Leave,
+    place: OwnedSemaphorePermit,
 }
 
 enum NotAsked {
+    /// There is an answer.
+    Told(Verdict),
     LeftAlone(LeftAlone),
+    Busy,
     TooMany(Duration),
 }
 
@@ -115,7 +144,8 @@ impl Introspection {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             introspector,
             answers: Answers::new(settings.answers),
-            flight: Flight::new(wiring.control.clone(), settings.concurrency),
+            flight: Flight::new(wiring.control.clone(), settings.concurrency.saturating_mul(LOOKS)),
+            places: Arc::new(Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS))),
             budget: Budget::new(settings.failures_per_client),
             tally: IntrospectionTally::default(),
             settings,
@@ -147,7 +177,7 @@ impl Introspection {
 
     /// Questions under way.
     pub fn under_way(&self) -> usize {
-        self.flight.under_way()
+        self.settings.concurrency.saturating_sub(self.places.available_permits())
     }
 
     /// How often a request waited for the question of another.
@@ -171,81 +201,114 @@ impl Introspection {
 
     /// Finds out whether a token is active.
     pub(super) async fn judge(self: &Arc<Self>, shown: Shown<'_>) -> Verdict {
-        let tick = self.wiring.clock.tick();
         let asked = self.answers.era();
-        let stale = match self.answers.recall(&shown.digest, tick) {
-            Recalled::Fresh { members, until, size } => {
-                if let Ok((alive, stated)) = self.alive(members, shown.now, until, shown.is_jwt) {
-                    self.tally.positive.fetch_add(1, Ordering::Relaxed);
-                    self.remember(&shown, &alive, &stated, size);
-                    return Ok(alive);
-                }
-                None
-            }
-            Recalled::Stale { members } => Some(members),
-            Recalled::Refused(reason) => {
-                self.tally.negative.fetch_add(1, Ordering::Relaxed);
-                return Err(AuthnError::Invalid(reason));
-            }
-            Recalled::Nothing => None,
+        let (stale, was_good) = match self.look(&shown) {
+            Looked::Told(verdict) => return verdict,
+            Looked::Unsettled { stale, was_good } => (stale, was_good),
         };
-        let verdict = self.ask_once(&shown, asked, tick).await;
+        let verdict = self.ask_once(&shown, asked, was_good).await;
         match stale {
-            Some(members) if matches!(verdict, Err(AuthnError::Unavailable { .. })) => {
-                self.still_alive(members, &shown, tick).map_or(verdict, Ok)
+            Some(stale) if matches!(verdict, Err(AuthnError::Unavailable { .. })) => {
+                self.still_alive(stale, &shown, asked).map_or(verdict, Ok)
             }
             _ => verdict,
         }
     }
 
-    /// What an answer that is too old still says while the issuer can't be asked; never past the token's own end, skew or
-    /// not.
-    fn still_alive(&self, members: Claims, shown: &Shown<'_>, tick: Tick) -> Option<Alive> {
-        let (alive, stated) = self.alive(members, shown.now, tick, shown.is_jwt).ok()?;
-        let is_in_time = shown.now < stated.expires_at;
+    /// What this process was answered.
+    fn look(&self, shown: &Shown<'_>) -> Looked {
+        let unsettled = |stale, was_good| Looked::Unsettled { stale, was_good };
+        match self.answers.recall(&shown.digest, self.wiring.clock.tick()) {
+            Recalled::Fresh { members, until, size } => {
+                match self.alive(members, shown.now, until, shown.own.is_some()) {
+                    Ok((alive, stated)) => {
+                        self.tally.positive.fetch_add(1, Ordering::Relaxed);
+                        self.remember(shown, &alive, &stated, size);
+                        Looked::Told(Ok(alive))
+                    }
+                    Err(_) => unsettled(None, true),
+                }
+            }
+            Recalled::Refused(reason) => {
+                self.tally.negative.fetch_add(1, Ordering::Relaxed);
+                Looked::Told(Err(AuthnError::Invalid(reason)))
+            }
+            Recalled::Stale { members, until } => unsettled(Some((members, until)), true),
+            Recalled::WasGood => unsettled(None, true),
+            Recalled::Nothing => unsettled(None, false),
+        }
+    }
+
+    /// What an answer that is too old still says while the issuer can't be asked, unless something was forgotten since;
+    /// never past the token's own end, skew or not. The wait for the issuer counts.
+    fn still_alive(&self, (members, until): (Claims, Tick), shown: &Shown<'_>, asked: AskedIn) -> Option<Alive> {
+        let (now, tick) = (self.wiring.clock.now(), self.wiring.clock.tick());
+        let (alive, stated) = self.alive(members, now, tick, shown.own.is_some()).ok()?;
+        let is_in_time = now < stated.expires_at && tick < until && self.answers.era() == asked;
         self.tally.stale.fetch_add(u64::from(is_in_time), Ordering::Relaxed);
         is_in_time.then_some(alive)
     }
 
-    async fn ask_once(self: &Arc<Self>, shown: &Shown<'_>, asked: AskedIn, tick: Tick) -> Verdict {
+    async fn ask_once(self: &Arc<Self>, shown: &Shown<'_>, asked: AskedIn, was_good: bool) -> Verdict {
+        // Junk costs; what was good, or what its issuer has signed, is no junk.
+        let client = shown.client.filter(|_| !was_good && shown.own.is_none());
         let begin = || {
-            self.budget.check(shown.client, tick).map_err(NotAsked::TooMany)?;
-            // With a second level the leave is taken once that has not helped.
-            let leave = match self.wiring.shared {
-                None => Some(self.introspector.leave().map_err(NotAsked::LeftAlone)?),
-                Some(_) => None,
+            // Nothing lands while this runs: what has landed since the first look is found by this one.
+            if let Looked::Told(verdict) = self.look(shown) {
+                return Err(NotAsked::Told(verdict));
+            }
+            let allowed = self.budget.check(client, self.wiring.clock.tick()).map_err(NotAsked::TooMany);
+            // With a second level the way to the issuer is sought once that has not helped.
+            let way = match self.wiring.shared {
+                None => Ok(Some(allowed.and_then(|()| self.way())?)),
+                Some(_) => allowed.map(|()| None),
             };
-            let token = Secret::new(shown.token.expose().to_owned());
-            let Shown { digest, client, era, is_jwt, .. } = *shown;
-            Ok(Arc::clone(self).ask(Question { token, digest, client, era, is_jwt, asked, leave }))
+            let (token, own) = (Secret::new(shown.token.expose().to_owned()), shown.own.map(forget::names_of));
+            let question = Question { token, digest: shown.digest, client, era: shown.era, own, asked };
+            Ok(Arc::clone(self).ask(question, way))
         };
         match self.flight.join((shown.digest, asked), begin).await {
             Ok(verdict) => verdict,
-            Err(FlightError::Refused(NotAsked::TooMany(retry_after))) => {
-                self.tally.over_budget.fetch_add(1, Ordering::Relaxed);
-                Err(AuthnError::TooMany { retry_after })
-            }
-            Err(FlightError::Refused(NotAsked::LeftAlone(left))) => self.failed(&left.into()),
-            Err(FlightError::Full) => {
-                self.tally.busy.fetch_add(1, Ordering::Relaxed);
-                Err(AuthnError::Unavailable { reason: Reason::IntrospectionBusy, retry_after: RETRY_AFTER })
-            }
+            Err(FlightError::Refused(not_asked)) => self.not_asked(not_asked),
+            Err(FlightError::Full) => self.not_asked(NotAsked::Busy),
             Err(FlightError::Lost) => {
                 Err(AuthnError::Unavailable { reason: Reason::IntrospectionUnreachable, retry_after: RETRY_AFTER })
             }
         }
     }
 
-    async fn ask(self: Arc<Self>, mut question: Question) -> Verdict {
+    fn way(&self) -> Result<Way, NotAsked> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| NotAsked::Busy)?;
+        let leave = self.introspector.leave().map_err(NotAsked::LeftAlone)?;
+        Ok(Way { leave, place })
+    }
+
+    fn not_asked(&self, not_asked: NotAsked) -> Verdict {
+        match not_asked {
+            NotAsked::Told(verdict) => verdict,
+            NotAsked::LeftAlone(left) => self.failed(&left.into()),
+            NotAsked::Busy => {
+                self.tally.busy.fetch_add(1, Ordering::Relaxed);
+                Err(AuthnError::Unavailable { reason: Reason::IntrospectionBusy, retry_after: RETRY_AFTER })
+            }
+            NotAsked::TooMany(retry_after) => {
+                self.tally.over_budget.fetch_add(1, Ordering::Relaxed);
+                Err(AuthnError::TooMany { retry_after })
+            }
+        }
+    }
+
+    async fn ask(self: Arc<Self>, question: Question, way: Result<Option<Way>, NotAsked>) -> Verdict {
         if let Some(alive) = self.shared(&question).await {
             return Ok(alive);
         }
-        let leave = match question.leave.take().map_or_else(|| self.introspector.leave(), Ok) {
-            Ok(leave) => leave,
-            Err(left) => return self.failed(&left.into()),
+        let Way { leave, place } = match way.and_then(|way| way.map_or_else(|| self.way(), Ok)) {
+            Ok(way) => way,
+            Err(not_asked) => return self.not_asked(not_asked),
         };
         let begun = self.wiring.clock.micros();
         let told = self.introspector.ask(leave, &question.token).await;
+        drop(place);
         let took = self.wiring.clock.micros().saturating_sub(begun);
         self.tally.latency.observe(took);
         match told {
@@ -276,9 +339,10 @@ impl Introspection {
     fn active(self: &Arc<Self>, question: &Question, members: Claims, freshness: Freshness, took: Duration) -> Verdict {
         let (now, tick) = (self.wiring.clock.now(), self.wiring.clock.tick());
         let kept = members.clone();
-        let (mut alive, stated) = match self.alive(members, now, tick, question.is_jwt) {
+        let (mut alive, stated) = match self.alive(members, now, tick, question.own.is_some()) {
             Ok(alive) => alive,
             Err(reason) => {
+                self.explain(reason);
                 self.tally.refused.fetch_add(1, Ordering::Relaxed);
                 return self.refused(question, reason);
             }
@@ -286,15 +350,28 @@ impl Introspection {
         self.tally.active.fetch_add(1, Ordering::Relaxed);
         let life = self.answers.lifetime(stated.expires_at, now, freshness).saturating_sub(took);
         if life.is_zero() {
-            self.answers.drop_positive(&question.digest);
+            self.answers.note_good(question.digest, question.asked);
             return Ok(alive);
         }
         alive.answered.until = tick.plus(life);
-        if let Some(size) = self.answers.keep(question.digest, &kept, alive.answered.until, question.asked) {
+        let none = Claims::new();
+        let said = (&kept, question.own.as_ref().unwrap_or(&none));
+        if let Some(size) = self.answers.keep(question.digest, said, alive.answered.until, question.asked) {
             self.remember_for(question, &alive, &stated, size);
             self.share(question, kept, now.plus(life), life);
         }
         Ok(alive)
+    }
+
+    /// A provider that says of no token whom it is for makes all of them fail: the log says which key is about that.
+    fn explain(&self, reason: Reason) {
+        if reason == Reason::TokenAudienceMissing {
+            tracing::warn!(
+                issuer = &*self.issuer().settings().name,
+                key = "introspection.missing_audience",
+                "a token was refused: the introspection answer has no `aud`; `missing_audience: accept` takes such answers"
+            );
+        }
     }
 
     fn refused(&self, question: &Question, reason: Reason) -> Verdict {
@@ -315,51 +392,22 @@ impl Introspection {
         Err(AuthnError::Unavailable { reason, retry_after })
     }
 
-    /// Who the members of an answer make the token's caller, by the issuer's rules and now.
-    fn alive(&self, members: Claims, now: Time, until: Tick, is_jwt: bool) -> Result<(Alive, Stated), Reason> {
-        let issuer = self.issuer();
-        // Whom a JWT is for, its own claims have said.
-        let needs_audience = self.settings.needs_audience && !is_jwt;
-        let stated = answer::judge(&members, &issuer.expected(), needs_audience, now)?;
-        let settings = issuer.settings();
-        let caller = Caller::new(Identity {
-            issuer: Arc::clone(&settings.name),
-            iss: Arc::clone(&settings.issuer),
-            subject: stated.subject.clone(),
-            client_id: stated.client_id.clone(),
-            kind: stated.kind,
-            how: How::Introspection,
-            scopes: stated.scopes.clone(),
-            claims: members,
-            expires_at: stated.expires_at,
-        });
-        let answered = Answered { by: self.id, until };
-        Ok((Alive { caller: Arc::new(caller), answered }, stated))
-    }
-
-    /// A JWT is remembered by who checked its signature.
-    fn remember(&self, shown: &Shown<'_>, alive: &Alive, stated: &Stated, size: usize) {
-        if !shown.is_jwt {
-            self.put_among_tokens((shown.digest, shown.era), alive, stated, size);
+    pub(super) fn forget(&self, forget: &Forget, forgotten: &mut HashSet<TokenDigest>) {
+        if !self.is_meant(forget) {
+            return;
         }
-    }
-
-    fn remember_for(&self, question: &Question, alive: &Alive, stated: &Stated, size: usize) {
-        if !question.is_jwt {
-            self.put_among_tokens((question.digest, question.era), alive, stated, size);
-        }
-    }
-
-    fn put_among_tokens(&self, (digest, era): (TokenDigest, Era), alive: &Alive, stated: &Stated, size: usize) {
-        let remembered = Remembered {
-            caller: Arc::clone(&alive.caller),
-            issuer: self.issuer().id(),
-            generation: None,
-            answered: Some(alive.answered),
-            usable_from: stated.usable_from,
-            // A remembered token ends when it says, not up to a skew later.
-            usable_until: stated.expires_at,
+        let digest = match &forget.tokens {
+            Tokens::Token(token) => Some(self.wiring.memory.digest(token.expose())),
+            _ => None,
         };
-        self.wiring.memory.remember(digest, remembered, size, era);
+        self.answers.forget(forget, digest, forgotten);
+    }
+
+    fn is_meant(&self, forget: &Forget) -> bool {
+        let settings = self.issuer().settings();
+        forget.is_of_issuer(&settings.name, &settings.issuer)
     }
 }
+
+#[cfg(test)]
+mod tests;

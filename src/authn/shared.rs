@@ -10,13 +10,18 @@ use crate::caller::Claims;
 use crate::clock::Time;
 use crate::seal::Secret;
 
-/// Whose answer: the same for all replicas. A key made of it must be keyed and must hold all three.
+/// Whose answer: the same for all replicas. A key made of it must be keyed and must hold all of it, for what an endpoint
+/// answered says nothing of what another would have answered, nor of what it would have signed.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedToken<'a> {
     /// The issuer identifier.
     pub issuer: &'a str,
     /// Who asks: issuers may answer each client differently.
     pub client_id: &'a str,
+    /// Which endpoint is asked.
+    pub endpoint: &'a str,
+    /// Only signed answers count (RFC 9701).
+    pub signed: bool,
     pub token: &'a Secret,
 }
 
@@ -24,6 +29,8 @@ pub struct SharedToken<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SharedAnswer {
     pub members: Claims,
+    /// What the token says of itself, where it is a JWT: it can be forgotten by that, too.
+    pub own: Claims,
     /// By the wall clock, which replicas share.
     pub until: Time,
 }
@@ -43,9 +50,6 @@ pub trait SharedAnswers: Send + Sync + std::fmt::Debug {
     /// Keeps an answer for at most `life`.
     fn put<'a>(&'a self, of: SharedToken<'a>, answer: &'a SharedAnswer, life: Duration) -> Doing<'a, ()>;
 
-    /// Forgets the answer about this token.
-    fn remove<'a>(&'a self, of: SharedToken<'a>) -> Doing<'a, ()>;
-
-    /// Forgets the answers about the tokens of `issuer` that are meant.
-    fn forget<'a>(&'a self, issuer: &'a str, client_id: &'a str, forget: &'a Forget) -> Doing<'a, ()>;
+    /// Forgets the answers about the tokens of `issuer` that are meant, whoever asked whatever endpoint.
+    fn forget<'a>(&'a self, issuer: &'a str, forget: &'a Forget) -> Doing<'a, ()>;
 }

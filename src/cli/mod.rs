@@ -75,7 +75,7 @@ struct Check {
     /// The configuration, YAML or TOML by its extension [default: ./postern.yaml if it exists].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Also reach issuers, introspection, Redis and upstreams, once.
+    /// Also reach issuers, clients, Redis and upstreams, once.
     #[arg(long)]
     online: bool,
 }

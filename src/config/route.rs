@@ -181,8 +181,9 @@ pub struct Forward {
     pub add_prefix: Option<String>,
     /// Whether request trailers go to an HTTP/2 upstream.
     pub request_trailers: bool,
+    /// A signed statement of who the caller is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity_token: Option<NotYet>,
+    pub identity_token: Option<IdentityToken>,
 }
 
 impl Default for Forward {
@@ -203,6 +204,27 @@ impl Default for Forward {
 words! {
     /// What becomes of the caller's `Authorization`.
     Authorization { #[default] Strip = "strip", Keep = "keep" }; map_not_yet
+}
+
+/// A signed statement of who the caller is (a JWT); apps check it with the keys at `/oauth2/jwks`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentityToken {
+    /// The header field that holds it.
+    pub header: String,
+    /// `aud`: who it is for.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+}
+
+/// Where the statement is unless `header` says otherwise.
+pub const IDENTITY_HEADER: &str = "X-Postern-Identity";
+
+impl Default for IdentityToken {
+    fn default() -> Self {
+        Self { header: IDENTITY_HEADER.to_owned(), audience: None }
+    }
 }
 
 words! {

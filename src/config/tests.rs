@@ -294,7 +294,6 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "routes: [{ access: { basic: {} } }]",
         "routes: [{ access: { bearer: { sender_constraint: dpop } } }]",
         "routes: [{ forward: { authorization: { exchange: {} } } }]",
-        "routes: [{ forward: { identity_token: {} } }]",
         "routes: [{ mode: report_only }]",
     ];
     for text in unbuilt {

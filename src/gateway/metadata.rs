@@ -23,6 +23,17 @@ pub fn answer(plan: &Plan, number: usize, facts: &Facts, arrival: &Arrival) -> R
     Ok(response)
 }
 
+/// The public halves of the keys that sign identity tokens (RFC 7517 section 5). Kept for minutes at most: a new key is
+/// published before it signs, if its owner waits for so long.
+pub fn jwks(plan: &Plan) -> Result<Response<Content>, Refusal> {
+    let document = plan.jwks.clone().ok_or_else(|| Refusal::new(Reason::RouteNone, Kind::NoRoute))?;
+    let mut response = Response::new(Content::ours(document));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    Ok(response)
+}
+
 /// Where the document of this request's origin lies.
 pub fn address(plan: &Plan, facts: &Facts, host: Option<&HeaderValue>) -> Option<String> {
     origin(plan, facts, host).map(|origin| origin + METADATA_PATH)

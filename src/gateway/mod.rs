@@ -135,6 +135,7 @@ async fn walk(
     let (route, parameters) = match find(&view.plan, &arrival)? {
         Where::Route(route, parameters) => (route, parameters),
         Where::Resource(number) => return metadata::answer(&view.plan, number, exchange.facts(), &arrival),
+        Where::Jwks => return metadata::jwks(&view.plan),
         // Boxed, so that the walk's own future stays small.
         Where::Login(site, door) => return Box::pin(sign_in::enter(site, door, exchange, arrival, &cookies)).await,
     };
@@ -205,6 +206,7 @@ type Parameters = Vec<(Box<str>, Box<str>)>;
 enum Where<'p> {
     Route(&'p Route, Parameters),
     Resource(usize),
+    Jwks,
     Login(&'p Site, Door),
 }
 
@@ -229,6 +231,7 @@ fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
         }
         _ if arrival.path.has_encoded_slash() => Err(encoded_slash()),
         Found::Route { target: Target::Resource(number), .. } => Ok(Where::Resource(*number)),
+        Found::Route { target: Target::Jwks, .. } => Ok(Where::Jwks),
         Found::Route { target: Target::Login(number, door), .. } => {
             plan.sites.get(*number).map(|site| Where::Login(site, *door)).ok_or_else(nothing)
         }

@@ -4,19 +4,19 @@
 //! be hostile or half dead. Runs on Control; a worker never opens one of these sockets.
 
 pub mod kept;
+mod tls;
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -27,6 +27,8 @@ use crate::seal::Secret;
 use crate::wire::Body;
 use crate::wire::body::{CappedError, capped};
 use crate::wire::form::{self, Form};
+pub use tls::FetchTls;
+use tls::TlsConfigs;
 
 /// Key sets and metadata are a few KiB; this much is read.
 pub const DOCUMENT_LIMIT: usize = 1024 * 1024;
@@ -38,22 +40,12 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 const MAX_ADDRESSES: usize = 4;
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Fetches documents of providers. Cheap to clone; all clones share the loaded system roots.
+/// Fetches documents of providers. Cheap to clone; all clones share what TLS needs.
 #[derive(Clone)]
 pub struct Fetch {
     clock: Clock,
     deadline: Duration,
-    system: Arc<OnceLock<Arc<ClientConfig>>>,
-}
-
-/// TLS towards an issuer, where the system's own roots and no certificate of ours won't do. The files are read for each
-/// fetch, so that a rotated one is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FetchTls {
-    /// Trusted instead of the system's roots.
-    pub ca: Option<PathBuf>,
-    pub certificate: Option<PathBuf>,
-    pub key: Option<PathBuf>,
+    tls: Arc<TlsConfigs>,
 }
 
 /// What to fetch.
@@ -134,15 +126,25 @@ impl FetchError {
         matches!(self, Self::Status { status, .. } if status.is_client_error() || status.is_redirection())
     }
 
-    /// The connection stood and broke off. What was asked may have been done.
-    pub const fn is_broken_off(&self) -> bool {
-        matches!(self, Self::Http { .. } | Self::Body { source: CappedError::Broken(_), .. })
+    /// The connection stood and broke off. What was asked may have been done. What can't be read as HTTP has not broken
+    /// off: it would be no better the second time.
+    pub fn is_broken_off(&self) -> bool {
+        match self {
+            Self::Http { source, .. } => !source.is_parse(),
+            Self::Body { source: CappedError::Broken(_), .. } => true,
+            _ => false,
+        }
+    }
+
+    /// There was an answer, of more bytes than are read.
+    pub const fn is_too_large(&self) -> bool {
+        matches!(self, Self::Body { source: CappedError::TooLarge(_), .. })
     }
 }
 
 impl Fetch {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, deadline: DEADLINE, system: Arc::default() }
+        Self { clock, deadline: DEADLINE, tls: Arc::default() }
     }
 
     /// The same with another deadline for a whole request.
@@ -196,45 +198,40 @@ impl Fetch {
         if !is_https {
             return Ok(Box::new(tcp));
         }
-        let config = match tls {
-            None => self.system_config()?,
-            Some(tls) => Arc::new(config(tls).await?),
-        };
+        let config = self.tls.of(tls).await?;
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = name.map_err(|_| FetchError::ServerName(host.to_owned()))?;
         let failed = |source| FetchError::Connect { host: host.to_owned(), source };
         Ok(Box::new(TlsConnector::from(config).connect(name, tcp).await.map_err(failed)?))
     }
 
-    /// The first address that answers, of the first few.
     async fn connect(&self, url: &Url, host: &str) -> Result<TcpStream, FetchError> {
-        let port = url.port_or_known_default().unwrap_or(443);
         let failed = |source| FetchError::Connect { host: host.to_owned(), source };
-        let addresses: Vec<_> =
-            tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await.map_err(failed)?.collect();
+        let addresses = addresses(url, host).await.map_err(failed)?;
+        self.first_of(&addresses, TcpStream::connect::<SocketAddr>).await.map_err(failed)
+    }
+
+    /// The first address that answers. One that is silent leaves the next ones, and the request itself, their share of
+    /// the deadline.
+    async fn first_of<T, F>(&self, addresses: &[SocketAddr], connect: impl Fn(SocketAddr) -> F) -> io::Result<T>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let share = CONNECT_DEADLINE.min(self.deadline / shares);
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses.into_iter().take(MAX_ADDRESSES) {
+        for (number, address) in addresses.iter().enumerate() {
+            let is_last = number + 1 == addresses.len();
             let attempt = tokio::select! {
-                tcp = TcpStream::connect(address) => tcp,
-                () = self.clock.sleep(CONNECT_DEADLINE.min(self.deadline)) => Err(io::ErrorKind::TimedOut.into()),
+                tcp = connect(*address) => tcp,
+                () = self.clock.sleep(if is_last { CONNECT_DEADLINE } else { share }) => Err(io::ErrorKind::TimedOut.into()),
             };
             match attempt {
                 Ok(tcp) => return Ok(tcp),
                 Err(error) => last = error,
             }
         }
-        Err(failed(last))
-    }
-
-    fn system_config(&self) -> Result<Arc<ClientConfig>, FetchError> {
-        if let Some(config) = self.system.get() {
-            return Ok(Arc::clone(config));
-        }
-        let mut roots = RootCertStore::empty();
-        // Systems carry certificates that rustls refuses; the others still count, and with none every handshake fails.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let config = builder()?.with_root_certificates(roots).with_no_client_auth();
-        Ok(Arc::clone(self.system.get_or_init(|| Arc::new(config))))
+        Err(last)
     }
 }
 
@@ -244,12 +241,28 @@ impl std::fmt::Debug for Fetch {
     }
 }
 
-/// Whether an address leads to this very machine: a loopback address, or `localhost`.
+/// The first few addresses of a host. Names of this machine are not asked for anywhere: nobody else is to say where they
+/// lead (RFC 6761 section 6.3).
+async fn addresses(url: &Url, host: &str) -> io::Result<Vec<SocketAddr>> {
+    let port = url.port_or_known_default().unwrap_or(443);
+    if matches!(url.host(), Some(Host::Domain(name)) if is_localhost(name)) {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
+    }
+    let found = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await?;
+    Ok(found.take(MAX_ADDRESSES).collect())
+}
+
+/// `localhost`, or a name below it. The names of a [`Url`] are in lower case.
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether an address leads to this very machine: a loopback address, `localhost`, or a name below it.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Domain(name)) => is_localhost(name),
         None => false,
     }
 }
@@ -330,44 +343,6 @@ async fn exchange(stream: Box<dyn Stream>, sent: Sent<'_>) -> Result<Reply, Fetc
         // When the connection ends first, what it read is still to be taken; its own error reaches the body.
         _ = &mut connection => answer.await,
     }
-}
-
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, FetchError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?)
-}
-
-async fn config(tls: &FetchTls) -> Result<ClientConfig, FetchError> {
-    let mut roots = RootCertStore::empty();
-    match &tls.ca {
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        Some(path) => {
-            for certificate in certificates(path).await? {
-                roots.add(certificate)?;
-            }
-        }
-    }
-    let builder = builder()?.with_root_certificates(roots);
-    match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => {
-            let pem = read(key, DOCUMENT_LIMIT).await?;
-            let private = PrivateKeyDer::from_pem_slice(&pem);
-            let private =
-                private.map_err(|error| FetchError::File { path: key.clone(), problem: error.to_string() })?;
-            Ok(builder.with_client_auth_cert(certificates(certificate).await?, private)?)
-        }
-        _ => Ok(builder.with_no_client_auth()),
-    }
-}
-
-async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FetchError> {
-    let problem = |problem: String| FetchError::File { path: path.to_owned(), problem };
-    let pem = read(path, DOCUMENT_LIMIT).await?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let all = all.map_err(|error| problem(error.to_string()))?;
-    if all.is_empty() { Err(problem("it holds no certificate".to_owned())) } else { Ok(all) }
 }
 
 /// Reads a file whole, up to `limit` bytes.

@@ -78,6 +78,8 @@ pub enum IntrospectError {
     LeftAlone(#[from] LeftAlone),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error("the question was not answered within {0:?}")]
+    Deadline(Duration),
     #[error("the introspection endpoint answered {0}: it does not let our client introspect")]
     Refused(StatusCode),
     #[error("the introspection endpoint answered {0}")]
@@ -91,21 +93,30 @@ pub enum IntrospectError {
 }
 
 impl IntrospectError {
-    /// The endpoint does its part, and something is wrong with what it was asked. A client that shows tokens which some
-    /// provider answers so must not make the breaker open for everybody.
-    pub fn is_about_the_token(&self) -> bool {
-        use StatusCode as Code;
-        const ABOUT_US: [StatusCode; 4] =
-            [Code::NOT_FOUND, Code::METHOD_NOT_ALLOWED, Code::REQUEST_TIMEOUT, Code::TOO_MANY_REQUESTS];
-        matches!(self, Self::Status(status) if status.is_client_error() && !ABOUT_US.contains(status))
-    }
-
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NoEndpoint | Self::Fetch(_) => Reason::IntrospectionUnreachable,
+            Self::NoEndpoint | Self::Fetch(_) | Self::Deadline(_) => Reason::IntrospectionUnreachable,
             Self::LeftAlone(_) => Reason::IntrospectionBroken,
             Self::Refused(_) => Reason::IntrospectionRefused,
             Self::Status(_) | Self::MediaType(_) | Self::Json(_) | Self::Signed(_) => Reason::IntrospectionAnswer,
+        }
+    }
+}
+
+impl IntrospectError {
+    /// Whether it says more of the token than of the endpoint: a filter in front took offence at it (403, 400, 414), or
+    /// its answer is larger or deeper than we read. One who shows such tokens must not have the endpoint left alone for
+    /// everybody. A 401 is about our client (RFC 7662 section 2.3), 408 and 429 about how busy the endpoint is.
+    pub fn is_about_the_token(&self) -> bool {
+        match self {
+            Self::Refused(status) | Self::Status(status) => {
+                let of_the_endpoint =
+                    [StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+                status.is_client_error() && !of_the_endpoint.contains(status)
+            }
+            Self::Fetch(error) => error.is_too_large(),
+            Self::Json(error) => matches!(error, JsonError::Refused(_)),
+            _ => false,
         }
     }
 }
@@ -147,7 +158,11 @@ impl Introspector {
     /// [`IntrospectError`] for everything but a well-formed answer.
     pub async fn ask(&self, leave: Leave, token: &Secret) -> Result<Introspected, IntrospectError> {
         let before = self.breaker.state();
-        let told = self.question(token).await;
+        let told = tokio::select! {
+            told = self.question(token) => told,
+            // Not only the endpoint is waited for: a signed answer may name a key that is to be fetched.
+            () = self.clock.sleep(self.settings.timeout) => Err(IntrospectError::Deadline(self.settings.timeout)),
+        };
         let now = self.clock.tick();
         match &told {
             Ok(_) => leave.good(now),
@@ -155,9 +170,9 @@ impl Introspector {
             Err(IntrospectError::NoEndpoint) => leave.good(now),
             Err(error) => {
                 if error.is_about_the_token() {
-                    leave.good(now)
+                    leave.good(now);
                 } else {
-                    leave.failed(now)
+                    leave.failed(now);
                 }
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string().into());
                 tracing::warn!(issuer = &*self.issuer.settings().name, %error, "a token could not be introspected");

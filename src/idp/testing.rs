@@ -26,6 +26,8 @@ pub(crate) enum Answer {
     Status(u16, Vec<u8>),
     /// Under this media type.
     Typed(u16, &'static str, Vec<u8>),
+    /// Bytes that need not be HTTP.
+    Raw(&'static [u8]),
     /// Never anything.
     Silence,
     /// The connection is closed without a word.
@@ -167,6 +169,7 @@ async fn serve(
             );
             [head.as_bytes(), &body].concat()
         }
+        Answer::Raw(bytes) => bytes.to_vec(),
         Answer::Closed => return,
         Answer::Silence => return std::future::pending().await,
         Answer::Torn => b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"keys\":[".to_vec(),

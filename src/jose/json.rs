@@ -15,6 +15,9 @@ pub enum JsonError {
     Encoding,
     #[error("not a JSON object with one reading: {0}")]
     Malformed(String),
+    /// It is JSON, and may be what others take for an object; we don't.
+    #[error("not a JSON object with one reading: {0}")]
+    Refused(String),
 }
 
 /// Reads an object.
@@ -24,7 +27,7 @@ pub enum JsonError {
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Encoding)?;
     if has_long_number(text) {
-        return Err(JsonError::Malformed("a number of more digits than any claim needs".to_owned()));
+        return Err(JsonError::Refused("a number of more digits than any claim needs".to_owned()));
     }
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Strict { depth: DEPTH }.deserialize(&mut reader).map_err(malformed)?;
@@ -57,7 +60,8 @@ fn has_long_number(text: &str) -> bool {
 }
 
 fn malformed(error: serde_json::Error) -> JsonError {
-    JsonError::Malformed(error.to_string())
+    let text = error.to_string();
+    if error.is_data() { JsonError::Refused(text) } else { JsonError::Malformed(text) }
 }
 
 #[derive(Clone, Copy)]

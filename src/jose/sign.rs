@@ -10,6 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::Jwk;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::Algorithm;
 
@@ -59,6 +60,28 @@ impl SigningKey {
         };
         let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
         Self::from_pem(algorithm, kid, pem.as_bytes())
+    }
+
+    /// The ES256 key with this private scalar; named by its thumbprint (RFC 7638), so that the same secret gives the same
+    /// key and name everywhere.
+    ///
+    /// # Errors
+    /// [`SignError::Key`] when the scalar is none of P-256 (one in four billion).
+    pub fn from_p256_scalar(scalar: &[u8; 32]) -> Result<Self, SignError> {
+        // PKCS#8 (RFC 5958) around an ECPrivateKey (RFC 5915) without the public half, which is computed.
+        const BEFORE: [u8; 35] = [
+            0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
+            0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01, 0x01, 0x04, 0x20,
+        ];
+        let der = Zeroizing::new([&BEFORE[..], &scalar[..]].concat());
+        let encoded = Zeroizing::new(STANDARD.encode(&*der));
+        let pem = Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *encoded));
+        let unnamed = Self::from_pem(Algorithm::Es256, "", pem.as_bytes())?;
+        let member = |name: &str| unnamed.public_jwk.get(name).cloned().unwrap_or_default();
+        // Section 3.2: the required members in lexicographic order.
+        let canonical = format!("{{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":{},\"y\":{}}}", member("x"), member("y"));
+        let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes());
+        Self::from_pem(Algorithm::Es256, &URL_SAFE_NO_PAD.encode(thumbprint), pem.as_bytes())
     }
 
     /// From a PKCS#8 private key (for RSA also PKCS#1) in PEM.
@@ -159,6 +182,21 @@ mod tests {
             let jws = Jws::parse(&token, 16_384).unwrap();
             assert_eq!(jws.header.typ.as_deref(), Some("at+jwt"));
             verify::verify(&jws, &set).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_same_secret_gives_the_same_key_everywhere() {
+        let (one, two) =
+            (SigningKey::from_p256_scalar(&[7; 32]).unwrap(), SigningKey::from_p256_scalar(&[7; 32]).unwrap());
+        assert_eq!(one.public_jwk(), two.public_jwk());
+        assert_eq!(one.kid().len(), 43);
+        let set = serde_json::json!({ "keys": [two.public_jwk()] }).to_string();
+        let token = one.sign(None, &serde_json::json!({ "sub": "alice" })).unwrap();
+        verify::verify(&Jws::parse(&token, 16_384).unwrap(), &KeySet::parse(set.as_bytes()).unwrap()).unwrap();
+        assert_ne!(SigningKey::from_p256_scalar(&[8; 32]).unwrap().kid(), one.kid());
+        for none in [[0; 32], [0xff; 32]] {
+            assert!(SigningKey::from_p256_scalar(&none).is_err());
         }
     }
 

@@ -47,9 +47,7 @@ impl IdentityFields {
     pub(super) fn new(written: Vec<(HeaderName, String)>) -> Result<Self, DressError> {
         let mut fields: Vec<(HeaderName, Box<str>)> = Vec::with_capacity(written.len());
         for (name, claim) in written {
-            if RESERVED.contains(&name) || name == super::X_REQUEST_ID {
-                return Err(DressError::Reserved(name));
-            }
+            check_field(&name)?;
             if fields.iter().any(|(have, _)| *have == name) {
                 return Err(DressError::Repeated(name));
             }
@@ -88,6 +86,15 @@ impl IdentityFields {
     fn make(&self, caller: &Caller) -> Box<[(HeaderName, HeaderValue)]> {
         let value = |claim: &str| claim::find(&caller.claims, claim).and_then(field_value);
         self.fields.iter().filter_map(|(name, claim)| Some((name.clone(), value(claim)?))).collect()
+    }
+}
+
+/// Whether Postern may fill the field with what it knows of a caller.
+pub(super) fn check_field(name: &HeaderName) -> Result<(), DressError> {
+    if RESERVED.contains(name) || *name == super::X_REQUEST_ID {
+        Err(DressError::Reserved(name.clone()))
+    } else {
+        Ok(())
     }
 }
 

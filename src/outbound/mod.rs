@@ -8,6 +8,7 @@
 
 mod forwarded;
 mod headers;
+mod identity_token;
 mod path;
 
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
@@ -22,6 +23,8 @@ use crate::wire::{Arrival, Body, Facts};
 
 pub use forwarded::Told;
 use headers::IdentityFields;
+use identity_token::IdentityToken;
+pub use identity_token::IdentityTokenSettings;
 use path::PathRule;
 
 const X_FORWARDED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-forwarded-access-token");
@@ -45,13 +48,15 @@ pub enum Relay {
 }
 
 /// What a [`Dress`] is made of, already parsed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct DressSettings {
     pub authorization: Authorization,
     /// A field name, and the claim (or dotted path) that fills it.
     pub headers: Vec<(HeaderName, String)>,
     /// The access token of a session goes up, while it is good.
     pub relay: Option<Relay>,
+    /// A signed statement of who the caller is.
+    pub identity_token: Option<IdentityTokenSettings>,
     /// Whole segments that are taken from the front of the path, `/api`.
     pub strip_prefix: Option<String>,
     /// Put in front of the path afterwards, `/v1`.
@@ -64,6 +69,7 @@ pub struct Dress {
     authorization: Authorization,
     relay: Option<Relay>,
     identity: IdentityFields,
+    token: Option<IdentityToken>,
     path: PathRule,
 }
 
@@ -91,15 +97,22 @@ impl Dress {
     /// # Errors
     /// [`DressError`] when a field is not for claims to fill, or a prefix is no normal path.
     pub fn new(settings: DressSettings) -> Result<Self, DressError> {
-        let DressSettings { authorization, headers, relay, strip_prefix, add_prefix } = settings;
+        let DressSettings { authorization, headers, relay, identity_token, strip_prefix, add_prefix } = settings;
         let identity = IdentityFields::new(headers)?;
+        let token = identity_token.map(IdentityToken::new);
+        if let Some(token) = &token {
+            headers::check_field(token.field())?;
+            if identity.names().any(|name| name == token.field()) {
+                return Err(DressError::Repeated(token.field().clone()));
+            }
+        }
         let path = PathRule::new(strip_prefix.as_deref(), add_prefix.as_deref())?;
-        Ok(Self { authorization, relay, identity, path })
+        Ok(Self { authorization, relay, identity, token, path })
     }
 
     /// Names that this dress sets from claims; they belong to the owned names of every route.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.identity.names()
+        self.identity.names().chain(self.token.as_ref().map(IdentityToken::field))
     }
 
     pub fn describe(&self) -> Vec<String> {
@@ -107,6 +120,9 @@ impl Dress {
         lines.extend(self.path.describe());
         if self.authorization == Authorization::Keep {
             lines.push("the caller's Authorization goes upstream".to_owned());
+        }
+        if let Some(token) = &self.token {
+            lines.push(format!("{} is a signed statement for {}", token.field(), token.audience()));
         }
         if self.relay.is_some() {
             lines.push("the access token of a session goes upstream".to_owned());
@@ -192,6 +208,9 @@ pub fn dress(
     let known = permit.into_known();
     if let Known::Caller(caller) = &known {
         dress.identity.set(headers, caller);
+        if let Some(token) = &dress.token {
+            token.set(headers, caller, facts.now);
+        }
         if let (Some(relay), Some(token)) = (dress.relay, caller.token_to_relay(facts.now)) {
             relay.set(headers, token);
         }

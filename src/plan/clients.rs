@@ -2,7 +2,7 @@
 
 use super::findings::Findings;
 use super::settings::{ClientCredentials, ClientSettings, IssuerSettings};
-use super::{issuers, routes};
+use super::{access, issuers};
 use crate::config::ValuePath;
 use crate::config::client::{Authentication, Client, Pkce};
 
@@ -28,7 +28,7 @@ fn one(
     let issuer = issuer(findings, at, known, written.issuer.as_deref());
     let client_id = client_id(findings, at, written.client_id.as_deref());
     let credentials = credentials(findings, at, written);
-    routes::scopes(findings, &at.key("scopes"), &written.scopes);
+    access::scopes(findings, &at.key("scopes"), &written.scopes);
     if written.pkce == Pkce::Off {
         let message = "a code that leaks can be redeemed by whoever finds it";
         findings.warning(&at.key("pkce"), message, "leave it out unless the issuer refuses PKCE");

@@ -5,30 +5,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::build::{self, Parts};
+use super::identity::{self, IdentityKeys};
 use super::login;
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
 use super::running::{
-    ActionsPlan, HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Route, Target,
+    ActionsPlan, HeadRules, ListenAddress, ListenerPlan, METADATA_PATH, Plan, Process, Resource, Target,
 };
 use super::settings::{
-    AccessSettings, BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings,
-    RouteSettings, RulesSettings, ServerAddress, ServerScheme, SiteSettings, TlsFiles, UpstreamSettings,
+    BearerSettings, Bind, Checked, ClientCredentials, ClientSettings, HostRule, IssuerSettings, RouteSettings,
+    ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
 };
 use super::trust;
-use crate::authn::{BearerWay, Memories, SessionWay, TokenMemory, Trusted, Ways};
+use crate::authn::{Memories, TokenMemory};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
-use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
-use crate::config::site::LongLived;
 use crate::config::upstream::Balance;
 use crate::control::Control;
 use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
 use crate::jose::{self, AlgorithmSet};
 use crate::kv::Kv;
-use crate::login::Site;
-use crate::outbound::{self, Dress, DressError, DressSettings};
-use crate::policy::{self, Program, ProgramError, Requirement, RequirementSettings, StepUp};
+use crate::outbound::DressError;
+use crate::policy::{self, ProgramError};
 use crate::telemetry::Metrics;
 use crate::upstream::{self, SetUpError, Upstream};
 use crate::wire::arrival::Limits;
@@ -89,13 +88,17 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     for (number, site) in sites.iter().enumerate() {
         login::doors(&mut router, number, site);
     }
+    let identity = checked.sessions.keys.as_ref().and_then(IdentityKeys::new);
+    let signing = checked.routes.iter().filter(|route| route.forward.identity_token.is_some());
+    identity::address(&mut router, &checked.server.auth_prefix, signing.flat_map(hosts));
+    let parts = Parts { checked, trusted: &trusted, upstreams: &upstreams, sites: &sites, identity: identity.as_ref() };
     let mut routes = Vec::with_capacity(checked.routes.len());
     for written in &checked.routes {
         let target = Target::Route(routes.len());
         for host in hosts(written) {
             router.insert(&host, &segments(written), methods(written), target);
         }
-        routes.push(route(written, &trusted, &upstreams, (&checked.sites, &sites), limits.token_bytes, wiring)?);
+        routes.push(build::route(written, &parts, wiring)?);
     }
     let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
     let resources = resources(checked, &mut router);
@@ -110,6 +113,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),
         sites,
         redis,
+        jwks: identity.map(|keys| keys.document),
         owned: Arc::new(owned),
         trusted_proxies: TrustedProxies::new(checked.server.trusted_proxies.clone()),
         limits: Limits {
@@ -281,96 +285,6 @@ fn upstream(written: &UpstreamSettings) -> Result<Arc<Upstream>, CompileError> {
     Upstream::new(settings).map_err(|error| CompileError::Upstream { name: Arc::clone(&written.name), error })
 }
 
-fn route(
-    written: &RouteSettings,
-    issuers: &[Trusted],
-    upstreams: &[Arc<Upstream>],
-    sites: (&[SiteSettings], &[Arc<Site>]),
-    token_bytes: usize,
-    wiring: &Wiring,
-) -> Result<Route, CompileError> {
-    let index = written.index;
-    let dangling = || CompileError::Dangling { index };
-    let (ways, requirement) = match &written.access {
-        AccessSettings::Public => (Ways::default(), Requirement::public()),
-        AccessSettings::Ways(access) => {
-            let bearer = access.bearer.as_ref().map(|bearer| {
-                let trusted = bearer.issuers.iter().map(|at| issuers.get(*at).cloned().ok_or_else(dangling));
-                let trusted = trusted.collect::<Result<_, _>>()?;
-                Ok(BearerWay::new(trusted, Arc::clone(&wiring.memory)).limited(token_bytes))
-            });
-            let rules = |way, rules: &RulesSettings| self::rules(index, way, rules);
-            let requirement = Requirement::of(
-                access.bearer.as_ref().map(|bearer| rules("bearer", &bearer.rules)).transpose()?,
-                access.session.as_ref().map(|session| rules("session", &session.rules)).transpose()?,
-            );
-            let session = access.session.as_ref().map(|session| {
-                let (settings, sites) = sites;
-                let written = settings.get(session.site).ok_or_else(dangling)?;
-                let site = sites.get(session.site).ok_or_else(dangling)?;
-                Ok(SessionWay::new(
-                    Arc::clone(site.sessions()),
-                    login::cross_site(written),
-                    written.long_lived == LongLived::End,
-                ))
-            });
-            (Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement)
-        }
-    };
-    let forward = &written.forward;
-    let dress = Dress::new(DressSettings {
-        authorization: match forward.authorization {
-            Authorization::Strip => outbound::Authorization::Strip,
-            Authorization::Keep => outbound::Authorization::Keep,
-        },
-        headers: forward.headers.clone(),
-        relay: match forward.access_token {
-            AccessToken::Off => None,
-            AccessToken::Header => Some(outbound::Relay::Header),
-            AccessToken::Bearer => Some(outbound::Relay::Bearer),
-        },
-        strip_prefix: forward.strip_prefix.clone(),
-        add_prefix: forward.add_prefix.clone(),
-    })
-    .map_err(|error| CompileError::Dress { index, error })?;
-    Ok(Route {
-        name: Arc::clone(&written.name),
-        matches: words(written).into(),
-        ways,
-        site: written.access.session().map(|session| session.site),
-        requirement,
-        dress,
-        upstream: upstreams.get(written.upstream).cloned().ok_or_else(dangling)?,
-        keeps_encoded_slash: written.matching.encoded_slash == EncodedSlash::Keep,
-        forwards_preflight: written.preflight == Preflight::Forward,
-        response_header_timeout: written.response_header,
-        request_trailers: forward.request_trailers,
-        meters: wiring.metrics.route(&written.name),
-    })
-}
-
-fn rules(index: usize, way: &'static str, written: &RulesSettings) -> Result<RequirementSettings, CompileError> {
-    let program =
-        |source: &String| Program::compile(source).map_err(|error| CompileError::Policy { index, way, error });
-    let claim = |(path, rule): &(String, ClaimRule)| {
-        let rule = match rule {
-            ClaimRule::Equal(value) => value.clone(),
-            ClaimRule::Contains(value) => serde_json::json!({ "contains": value }),
-            ClaimRule::Any(values) => serde_json::json!({ "any": values }),
-            ClaimRule::Exists(wanted) => serde_json::json!({ "exists": wanted }),
-        };
-        policy::ClaimRule::parse(path, &rule).map_err(|error| CompileError::Claims { index, way, error })
-    };
-    Ok(RequirementSettings {
-        scopes: written.scopes.clone(),
-        any_scope: written.any_scope.clone(),
-        claims: written.claims.iter().map(claim).collect::<Result<_, _>>()?,
-        policy: written.policy.as_ref().map(program).transpose()?,
-        step_up: written.step_up.as_ref().map(|step_up| StepUp::new(&step_up.acr, step_up.max_age)),
-        optional: written.optional,
-    })
-}
-
 fn hosts(written: &RouteSettings) -> Vec<router::HostPattern> {
     let host = |host: &HostPattern| match host {
         HostPattern::Exact(name) => router::HostPattern::Exact(name.clone()),
@@ -398,7 +312,7 @@ fn methods(written: &RouteSettings) -> Methods {
     }
 }
 
-fn words(written: &RouteSettings) -> String {
+pub(super) fn words(written: &RouteSettings) -> String {
     let methods: Vec<&str> = written.matching.methods.iter().map(http::Method::as_str).collect();
     let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
     let hosts: Vec<String> = written.matching.hosts.iter().map(ToString::to_string).collect();

@@ -6,6 +6,9 @@ use crate::config::ValuePath;
 use crate::config::issuer::{Introspection, Issuer, SharedAnswers, Tokens};
 use crate::config::values::Period;
 
+/// One a millisecond: the clock that budgets are counted by knows nothing shorter.
+const MOST_FAILURES: u32 = 60_000;
+
 /// Fills in how issuers are asked, where they are.
 pub(super) fn fill_in(findings: &mut Findings<'_>, issuers: &mut [IssuerSettings], clients: &[ClientSettings]) {
     let at = ValuePath::root().key("issuers");
@@ -40,6 +43,7 @@ fn one(
     }
     let client = client(findings, &at, written, known);
     bounds(findings, &at, written);
+    clients_can_be_told_apart(findings, &at, written);
     let cache = &written.cache;
     let shared = shared(findings, &at.key("cache").key("shared"), cache.shared);
     Some(IntrospectionSettings {
@@ -109,12 +113,32 @@ fn shared(findings: &mut Findings<'_>, at: &ValuePath, written: SharedAnswers) -
     true
 }
 
+/// Behind a proxy that is not trusted all clients have its address, and one who shows junk has it shown for all of them.
+fn clients_can_be_told_apart(findings: &mut Findings<'_>, at: &ValuePath, written: &Introspection) {
+    let server = &findings.loaded.config.server;
+    let is_near =
+        |bind: &str| bind.parse::<std::net::SocketAddr>().map_or(bind.starts_with("unix:"), |at| at.ip().is_loopback());
+    let is_reached =
+        server.listeners.iter().any(|listener| listener.bind.as_deref().is_some_and(|bind| !is_near(bind)));
+    if is_reached && server.trusted_proxies.is_empty() && written.failures_per_client > 0 {
+        let message =
+            "`server.trusted_proxies` is empty: clients behind a proxy share its address, and its budget of junk";
+        let hint =
+            "name the proxies in front; `failures_per_client: 0` if clients connect directly and share addresses";
+        findings.warning(&at.key("failures_per_client"), message, hint);
+    }
+}
+
 fn bounds(findings: &mut Findings<'_>, at: &ValuePath, written: &Introspection) {
     if written.timeout == Period::ZERO {
         findings.error(&at.key("timeout"), "must be longer than 0s");
     }
     if written.concurrency == 0 {
         findings.error(&at.key("concurrency"), "must be at least 1");
+    }
+    if written.failures_per_client > MOST_FAILURES {
+        let message = format!("{} a minute are more than are counted", written.failures_per_client);
+        findings.error_with(&at.key("failures_per_client"), message, format!("at most {MOST_FAILURES}; 0 is no limit"));
     }
     let cache = at.key("cache");
     if written.cache.max_entries == 0 {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::files;
 use super::findings::Findings;
@@ -13,6 +13,7 @@ use crate::config::issuer::{self as config, Audiences, ClientTls, Issuer, Jwks, 
 use crate::config::route::{Access, Route};
 use crate::config::secret::SecretRef;
 use crate::config::values::Period;
+use crate::idp::fetch::is_loopback;
 use crate::seal::Secret;
 
 /// Checks all; the entries that are in order come out by name.
@@ -130,15 +131,6 @@ fn web_address(findings: &mut Findings<'_>, at: &ValuePath, text: &str, allow_ht
         findings.warning(at, format!("http without TLS: {why}"), "use https");
     }
     Some(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
 }
 
 /// `Some(None)` is any audience.

@@ -4,12 +4,15 @@
 //! [`check`] is pure apart from reading the files that the configuration names (secrets, certificates, key sets): it
 //! connects to nothing and asks no clock.
 
+mod access;
 mod admin;
+mod build;
 mod clients;
 pub mod compile;
 mod describe;
 mod files;
 mod findings;
+mod identity;
 mod introspection;
 mod issuers;
 mod login;

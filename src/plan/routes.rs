@@ -1,24 +1,20 @@
 //! `routes`, checked: every name resolved, every pattern parsed, and nothing public that does not say so.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use super::access::{self, access};
 use super::findings::Findings;
+use super::identity;
 use super::overlap;
 use super::patterns::{HostPattern, PathPattern, PathSegment};
 use super::settings::{
-    AccessSettings, BearerSettings, ClientSettings, ForwardSettings, IssuerSettings, MatchSettings, RouteSettings,
-    RulesSettings, SessionSettings, SiteSettings, StepUpSettings, UpstreamSettings, WaysSettings,
+    AccessSettings, ClientSettings, ForwardSettings, IssuerSettings, MatchSettings, RouteSettings, SiteSettings,
+    UpstreamSettings,
 };
 use crate::config::ValuePath;
-use crate::config::issuer::Tokens;
-use crate::config::route::{
-    Access, AccessToken, Authorization, Bearer, ClaimRule, EncodedSlash, Forward, Match, Route, Session, StepUp, Ways,
-};
-use crate::policy::Program;
+use crate::config::route::{Access, AccessToken, Authorization, EncodedSlash, Forward, Match, Route};
 
 /// Fields that a claim may not fill: they frame or route the request, or Postern sets them itself.
 const RESERVED: &[&str] = &[
@@ -70,7 +66,7 @@ pub(super) fn routes(findings: &mut Findings<'_>, known: &Known<'_>) -> Vec<Rout
         if let (Some(matching), Some(Access::Ways(ways))) = (&mut matching, &route.access)
             && let Some(session) = &ways.session
         {
-            site_hosts(findings, &at, known.sites, session, matching);
+            access::site_hosts(findings, &at, known.sites, session, matching);
         }
         if let Some(matching) = &matching {
             matches.push((index, Arc::clone(&name), matching.clone()));
@@ -107,7 +103,8 @@ fn one(
     let (index, name, matching) = head;
     let upstream = upstream(findings, at, known.upstreams, written.upstream.as_deref());
     let access = access(findings, at, known, written.access.as_ref());
-    let forward = forward(findings, &at.key("forward"), matching.as_ref(), &written.forward);
+    let about = About { matching: matching.as_ref(), access: access.as_ref(), sites: known.sites };
+    let forward = forward(findings, &at.key("forward"), &about, &written.forward);
     if written.forward.access_token != AccessToken::Off
         && access.as_ref().is_some_and(|access| access.session().is_none())
     {
@@ -210,239 +207,17 @@ fn upstream(
     found
 }
 
-fn access(
-    findings: &mut Findings<'_>,
-    at: &ValuePath,
-    known: &Known<'_>,
-    written: Option<&Access>,
-) -> Option<AccessSettings> {
-    let needed = "nothing is public unless it says so: `access: public`, `access: { bearer: { issuers: [NAME] } }`, or \
-                  `access: { session: { site: NAME } }`";
-    match written {
-        None => {
-            findings.missing(at, "access", needed);
-            None
-        }
-        Some(Access::Public) => Some(AccessSettings::Public),
-        Some(Access::Ways(ways)) => self::ways(findings, &at.key("access"), known, ways, needed),
-    }
-}
-
-fn ways(
-    findings: &mut Findings<'_>,
-    at: &ValuePath,
-    known: &Known<'_>,
-    written: &Ways,
-    needed: &str,
-) -> Option<AccessSettings> {
-    if written.bearer.is_none() && written.session.is_none() {
-        findings.error_with(at, "nothing says who may pass", needed);
-        return None;
-    }
-    let bearer = written.bearer.as_ref().map(|bearer| self::bearer(findings, &at.key("bearer"), known, bearer));
-    let session = written.session.as_ref().map(|session| self::session(findings, &at.key("session"), known, session));
-    // Both were looked at before either is given up.
-    Some(AccessSettings::Ways(Box::new(WaysSettings {
-        bearer: bearer.map_or(Some(None), |bearer| bearer.map(Some))?,
-        session: session.map_or(Some(None), |session| session.map(Some))?,
-    })))
-}
-
-fn bearer(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, written: &Bearer) -> Option<BearerSettings> {
-    let issuers = issuers(findings, at, known.issuers, &written.issuers);
-    shown_to_several(findings, &at.key("issuers"), known.issuers, issuers.as_deref().unwrap_or_default());
-    let rules = rules(
-        findings,
-        at,
-        WrittenRules {
-            scopes: &written.scopes,
-            any_scope: &written.any_scope,
-            claims: &written.claims,
-            policy: written.policy.as_ref(),
-            step_up: written.step_up.as_ref(),
-            optional: written.optional,
-        },
-    );
-    Some(BearerSettings { issuers: issuers?, rules: rules? })
-}
-
-fn session(
-    findings: &mut Findings<'_>,
-    at: &ValuePath,
-    known: &Known<'_>,
-    written: &Session,
-) -> Option<SessionSettings> {
-    let site = site(findings, at, known.sites, written.site.as_deref());
-    let rules = rules(
-        findings,
-        at,
-        WrittenRules {
-            scopes: &written.scopes,
-            any_scope: &written.any_scope,
-            claims: &written.claims,
-            policy: written.policy.as_ref(),
-            step_up: written.step_up.as_ref(),
-            optional: written.optional,
-        },
-    );
-    Some(SessionSettings { site: site?, rules: rules? })
-}
-
-fn site(findings: &mut Findings<'_>, at: &ValuePath, known: &[SiteSettings], written: Option<&str>) -> Option<usize> {
-    let Some(name) = written else {
-        findings.missing(at, "site", "the name of an entry under `sites`");
-        return None;
-    };
-    let found = known.iter().position(|site| &*site.name == name);
-    let configured = &findings.loaded.config.sites;
-    if found.is_none() && !configured.contains_key(name) {
-        let names = configured.keys().map(String::as_str);
-        findings.unknown_name(&at.key("site"), ("site", "sites"), name, names);
-    }
-    found
-}
-
-/// A session lives at its site's host: a route that names none is for that one, and no other may be named.
-fn site_hosts(
-    findings: &mut Findings<'_>,
-    at: &ValuePath,
-    known: &[SiteSettings],
-    session: &Session,
-    matching: &mut MatchSettings,
-) {
-    let site = known.iter().find(|site| session.site.as_deref() == Some(&*site.name));
-    let Some((site, Ok(host))) = site.map(|site| (site, HostPattern::parse(site.url.host_str().unwrap_or_default())))
-    else {
-        return;
-    };
-    if let Some(other) = matching.hosts.iter().find(|other| **other != host) {
-        let message = format!("`{other}` is not the host of the site `{}`, where its sessions are", site.name);
-        findings.error_with(&at.key("match").key("hosts"), message, format!("leave `hosts` out for `{host}`"));
-    }
-    matching.hosts = vec![host];
-}
-
-/// The rules as a way has them.
-struct WrittenRules<'w> {
-    scopes: &'w [String],
-    any_scope: &'w [String],
-    claims: &'w BTreeMap<String, ClaimRule>,
-    policy: Option<&'w String>,
-    step_up: Option<&'w StepUp>,
-    optional: bool,
-}
-
-fn rules(findings: &mut Findings<'_>, at: &ValuePath, written: WrittenRules<'_>) -> Option<RulesSettings> {
-    scopes(findings, &at.key("scopes"), written.scopes);
-    scopes(findings, &at.key("any_scope"), written.any_scope);
-    if written.claims.keys().any(|name| name.is_empty()) {
-        findings.error(&at.key("claims"), "the name of a claim is empty");
-    }
-    for (name, rule) in written.claims {
-        if let Some(problem) = rule.problem() {
-            findings.error(&at.key("claims").key(name), problem);
-        }
-    }
-    if let Some(policy) = written.policy
-        && let Err(error) = Program::compile(policy)
-    {
-        findings.error(&at.key("policy"), error.to_string());
-    }
-    let step_up = match written.step_up {
-        None => Some(None),
-        Some(step_up) => self::step_up(findings, &at.key("step_up"), step_up).map(Some),
-    };
-    Some(RulesSettings {
-        scopes: written.scopes.to_vec(),
-        any_scope: written.any_scope.to_vec(),
-        claims: written.claims.iter().map(|(name, rule)| (name.clone(), rule.clone())).collect(),
-        policy: written.policy.cloned(),
-        step_up: step_up?,
-        optional: written.optional,
-    })
-}
-
-fn issuers(
-    findings: &mut Findings<'_>,
-    at: &ValuePath,
-    known: &[IssuerSettings],
-    written: &[String],
-) -> Option<Vec<usize>> {
-    if written.is_empty() {
-        findings.missing(at, "issuers", "names of entries under `issuers`");
-        return None;
-    }
-    let configured = &findings.loaded.config.issuers;
-    let mut found: Vec<usize> = Vec::new();
-    let mut complete = true;
-    for (index, name) in written.iter().enumerate() {
-        let at = at.key("issuers").index(index);
-        let Some(issuer) = known.iter().position(|issuer| &*issuer.name == name.as_str()) else {
-            complete = false;
-            if !configured.contains_key(name) {
-                findings.unknown_name(&at, ("issuer", "issuers"), name, configured.keys().map(String::as_str));
-            }
-            continue;
-        };
-        let same = found
-            .iter()
-            .filter_map(|other| known.get(*other))
-            .find(|other| known.get(issuer).is_some_and(|one| one.issuer == other.issuer));
-        match same {
-            Some(other) if *other.name == **name => findings.error(&at, format!("`{name}` is there twice")),
-            Some(other) => {
-                let message =
-                    format!("`{name}` and `{}` are the same issuer: which rules hold would be chance", other.name);
-                findings.error_with(&at, message, "name both audiences in one entry");
-            }
-            None => found.push(issuer),
-        }
-    }
-    complete.then_some(found)
-}
-
-fn shown_to_several(findings: &mut Findings<'_>, at: &ValuePath, known: &[IssuerSettings], issuers: &[usize]) {
-    let is_asked = |at: &&usize| known.get(**at).is_some_and(|issuer| issuer.tokens != Tokens::Jwt);
-    let asked: Vec<&str> =
-        issuers.iter().filter(is_asked).filter_map(|at| known.get(*at)).map(|issuer| &*issuer.name).collect();
-    if asked.len() > 1 {
-        let message = format!("a token that one of {} does not know is shown to the next", asked.join(", "));
-        findings.warning(at, message, "one such issuer a route, if they do not trust each other");
-    }
-}
-
-/// RFC 6749 section 3.3: a scope is one or more characters without space, `"` and `\`.
-pub(super) fn scopes(findings: &mut Findings<'_>, at: &ValuePath, written: &[String]) {
-    for (index, scope) in written.iter().enumerate() {
-        let plain = !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        if !plain {
-            let message = format!("no token can have the scope `{scope}`");
-            findings.error_with(
-                &at.index(index),
-                message,
-                "one scope an item, without spaces: `[orders:read, orders:list]`",
-            );
-        }
-    }
-}
-
-fn step_up(findings: &mut Findings<'_>, at: &ValuePath, written: &StepUp) -> Option<StepUpSettings> {
-    if written.acr.is_empty() && written.max_age.is_none() {
-        findings.error_with(at, "nothing is asked for", "`acr: [gold]`, `max_age: 10m`, or both");
-        return None;
-    }
-    if written.acr.iter().any(|acr| acr.is_empty() || acr.contains([' ', '"', '\\'])) {
-        findings.error(&at.key("acr"), "an authentication context has no spaces and no quotes");
-        return None;
-    }
-    let max_age: Option<Duration> = written.max_age.map(|period| period.0);
-    Some(StepUpSettings { acr: written.acr.clone(), max_age })
+/// What a route's `forward` is judged beside.
+struct About<'a> {
+    matching: Option<&'a MatchSettings>,
+    access: Option<&'a AccessSettings>,
+    sites: &'a [SiteSettings],
 }
 
 fn forward(
     findings: &mut Findings<'_>,
     at: &ValuePath,
-    matching: Option<&MatchSettings>,
+    about: &About<'_>,
     written: &Forward,
 ) -> Option<ForwardSettings> {
     let mut headers: Vec<(HeaderName, String)> = Vec::new();
@@ -467,7 +242,11 @@ fn forward(
     }
     let strip = written.strip_prefix.as_deref().map(|text| prefix(findings, &at.key("strip_prefix"), text));
     let add = written.add_prefix.as_deref().map(|text| prefix(findings, &at.key("add_prefix"), text));
-    if let (Some(Some(strip)), Some(matching)) = (&strip, matching)
+    let identity_token = written
+        .identity_token
+        .as_ref()
+        .map(|token| identity::identity_token(findings, &at.key("identity_token"), (about.access, about.sites), token));
+    if let (Some(Some(strip)), Some(matching)) = (&strip, about.matching)
         && !starts_with(&matching.path, strip)
     {
         let message = format!("`{}` does not start with `{strip}`, so nothing may be stripped", matching.path);
@@ -478,6 +257,7 @@ fn forward(
         authorization: written.authorization,
         headers,
         access_token: written.access_token,
+        identity_token: identity_token.map_or(Some(None), |token| token.map(Some))?,
         strip_prefix: strip.map_or(Some(None), |prefix| prefix.map(Some))?,
         add_prefix: add.map_or(Some(None), |prefix| prefix.map(Some))?,
         request_trailers: written.request_trailers,

@@ -40,6 +40,8 @@ pub struct Plan {
     pub own_cookies: OwnCookieNames,
     /// What replicas share: `sessions.redis`.
     pub redis: Option<Kv>,
+    /// The key set of identity tokens, as JSON.
+    pub jwks: Option<Bytes>,
     pub owned: Arc<OwnedNames>,
     pub trusted_proxies: TrustedProxies,
     pub limits: Limits,
@@ -53,6 +55,8 @@ pub enum Target {
     Route(usize),
     /// `/.well-known/oauth-protected-resource` of a host.
     Resource(usize),
+    /// The key set of identity tokens.
+    Jwks,
     /// An address of a site that is ours.
     Login(usize, Door),
 }

@@ -428,11 +428,21 @@ pub struct StepUpSettings {
     pub max_age: Option<Duration>,
 }
 
+/// A signed statement of who the caller is. `sessions.keys` are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityTokenSettings {
+    pub field: HeaderName,
+    pub audience: String,
+    /// The origin at which our keys are found.
+    pub issuer: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardSettings {
     pub authorization: Authorization,
     /// Field names and the claims that fill them.
     pub headers: Vec<(HeaderName, String)>,
+    pub identity_token: Option<IdentityTokenSettings>,
     /// Never other than off on a route without sessions.
     pub access_token: AccessToken,
     pub strip_prefix: Option<String>,

@@ -35,7 +35,7 @@ fn shared(
     wiring: &Wiring,
 ) -> Option<Arc<dyn SharedAnswers>> {
     let (redis, keys) = (redis.filter(|_| written.shared)?, checked.sessions.keys.as_ref()?);
-    Some(Arc::new(StoredAnswers::new(redis.clone(), keys, written.ttl, wiring.clock.clone())))
+    Some(Arc::new(StoredAnswers::new(redis.clone(), keys, (written.ttl, written.timeout), wiring.clock.clone())))
 }
 
 fn introspection(

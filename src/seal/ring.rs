@@ -149,6 +149,11 @@ impl MasterKeys {
         KeyRing { first: derive(&self.first), others: self.others.iter().map(derive).collect() }
     }
 
+    /// 32 bytes of each key for one purpose, the first key's first: for what is made of a secret and is no ring.
+    pub fn secrets(&self, purpose: &str) -> Vec<Zeroizing<[u8; KEY_BYTES]>> {
+        std::iter::once(&self.first).chain(&self.others).map(|key| key.derive("secret", purpose)).collect()
+    }
+
     /// A digest key that replicas with the same first key share: for names of records that must not tell what they are
     /// of. A new first key gives new names; what lies under the old ones runs out.
     pub fn digest_key(&self, purpose: &str) -> DigestKey {

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::Output;
 
 use postern::clock::Clock;
-use postern::devidp::{ClientEntry, Endpoint, Fault, Provider, Settings};
+use postern::devidp::{ClientEntry, Endpoint, Fault, GrantType, Provider, Settings};
 use serde_json::json;
 
 use crate::support::Folder;
@@ -23,7 +23,8 @@ impl World {
     async fn start() -> Self {
         let gateway = ClientEntry { may_introspect: true, ..ClientEntry::confidential("gateway", "secret") };
         let nosy = ClientEntry::confidential("nosy", "secret");
-        let settings = Settings { clients: vec![gateway, nosy], ..Settings::default() };
+        let shop = ClientEntry::confidential("shop", "secret").grants(&[GrantType::AuthorizationCode]);
+        let settings = Settings { clients: vec![gateway, nosy, shop], ..Settings::default() };
         let provider = Provider::start(SocketAddr::from(([127, 0, 0, 1], 0)), settings, Clock::system());
         Self { provider: provider.await.unwrap(), upstream: Upstream::echo().await, redis: Redis::start().await }
     }
@@ -39,12 +40,17 @@ issuers:
     introspection: {{ client: gateway }}
 clients:
   gateway: {{ issuer: corp, client_id: gateway, client_secret: {{ env: SECRET }} }}
+  web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SECRET }} }}
+sites:
+  shop: {{ url: 'https://shop.example.com', sign_in: [web] }}
 sessions:
+  keys: [{{ env: KEY }}]
   redis: {{ urls: [\"{}\"] }}
 upstreams:
   echo: {{ servers: [\"http://{}\"] }}
 routes:
   - {{ match: {{ path: /** }}, upstream: echo, access: {{ bearer: {{ issuers: [corp] }} }} }}
+  - {{ match: {{ path: /** }}, upstream: echo, access: {{ session: {{ site: shop }} }} }}
 ",
             self.provider.issuer(),
             self.redis.url(),
@@ -58,8 +64,12 @@ async fn check(config: String) -> (Option<i32>, String, String) {
     // On a thread of its own: the provider runs on this one's runtime.
     let output = tokio::task::spawn_blocking(move || {
         let folder = Folder::new();
-        let file = folder.write("gateway.yaml", config.replace("{ env: SECRET }", "{ file: secret }"));
+        let file = folder.write(
+            "gateway.yaml",
+            config.replace("{ env: SECRET }", "{ file: secret }").replace("{ env: KEY }", "{ file: key }"),
+        );
         folder.write("secret", "secret\n");
+        folder.write("key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n");
         run(&["check", "--online", "--config", &file.display().to_string()])
     });
     let Output { status, stdout, stderr } = output.await.expect("it was waited for");
@@ -81,6 +91,7 @@ async fn what_is_there_is_listed_and_nothing_else_happens() {
     for line in [
         "issuers.corp: reached, ",
         "issuers.corp.introspection: our client may introspect",
+        "clients.web: the issuer knows our client",
         "sessions.redis: reached, and it lets us in",
         &format!("upstreams.echo.servers[0]: {} reached", world.upstream.address),
         "ok: everything was reached",
@@ -138,6 +149,16 @@ async fn a_client_that_may_not_introspect_is_told_so() {
     let always = json!({ "active": true }).as_object().expect("an object").clone();
     world.provider.set_fault(Endpoint::Introspect, Fault::Change(always));
     wrong(&world, |config| config, path, "nobody has issued").await;
+}
+
+#[tokio::test]
+async fn a_client_that_the_issuer_does_not_take_is_told_so() {
+    let world = World::start().await;
+    let says = "does not take our client";
+    wrong(&world, |config| config.replace("client_id: shop", "client_id: nobody"), "clients.web", says).await;
+    wrong(&world, |config| config.replace("client_id: shop", "client_id: nosy"), "clients.web", says).await;
+    world.provider.set_fault(Endpoint::Token, Fault::Html);
+    wrong(&world, |config| config, "clients.web", "answer").await;
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use crate::support::upstream::{Reply, Seen, Upstream, answer};
 
 mod access;
 mod cookies;
+mod identity;
 mod lasting;
 mod lifetime;
 mod refresh;

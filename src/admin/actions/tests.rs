@@ -21,7 +21,13 @@ fn actions() -> (Actions, Asked) {
                     ForgetBy::Id(text) => format!("jti {text}"),
                 };
                 asked.lock().unwrap().push(format!("{said} of {:?}", request.issuer.as_deref()));
-                Box::pin(async { 3 })
+                Box::pin(async move {
+                    match request.issuer.as_deref() {
+                        Some("nobody") => Err(Undone::NoSuchIssuer),
+                        Some("shared") => Err(Undone::Store),
+                        _ => Ok(3),
+                    }
+                })
             }
         }),
     };
@@ -62,6 +68,20 @@ async fn what_is_named_is_forgotten_and_counted() {
         "jti 1 of Some(\"https://login.example.com\")",
     ];
     assert_eq!(*asked.lock().unwrap(), expected);
+}
+
+/// A revocation that has not reached everything is never reported as done.
+#[tokio::test]
+async fn what_was_not_done_is_a_problem() {
+    let (actions, _) = actions();
+    let response = actions.answer(forget(r#"{"sub": "alice", "issuer": "nobody"}"#)).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()[CONTENT_TYPE]),
+        (404, &HeaderValue::from_static(PROBLEM))
+    );
+    let response = actions.answer(forget(r#"{"sub": "alice", "issuer": "shared"}"#)).await;
+    assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (503, &HeaderValue::from_static("1")));
+    assert_eq!(told(&actions, forget(r#"{"jti": "1", "issuer": "shared"}"#)).await.1["status"], 503);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::authn::Tokens;
 use crate::idp::introspect::Freshness;
 use crate::seal::{DigestKey, Secret};
 
@@ -36,7 +37,7 @@ impl World {
     }
 
     fn keep(&self, token: &str, subject: &str) -> Option<usize> {
-        self.answers.keep(self.digest(token), &members(subject), at(60), self.answers.era())
+        self.answers.keep(self.digest(token), (&members(subject), &Claims::new()), at(60), self.answers.era())
     }
 
     fn refuse(&self, token: &str) {
@@ -59,16 +60,15 @@ impl World {
 }
 
 #[test]
-fn an_answer_is_fresh_then_stale_then_gone() {
+fn an_answer_is_fresh_then_stale_then_only_known_to_have_been_good() {
     let world = World::with(LIMITS);
     world.keep("t", "alice").unwrap();
     assert!(matches!(world.recall("t", at(0)), Recalled::Fresh { members: all, until, .. }
         if all == members("alice") && until == at(60)));
     assert!(matches!(world.recall("t", at(59)), Recalled::Fresh { .. }));
-    assert_eq!(world.recall("t", at(60)), Recalled::Stale { members: members("alice") });
+    assert_eq!(world.recall("t", at(60)), Recalled::Stale { members: members("alice"), until: at(90) });
     assert!(matches!(world.recall("t", at(89)), Recalled::Stale { .. }));
-    assert_eq!(world.recall("t", at(90)), Recalled::Nothing);
-    assert_eq!(world.recall("t", at(0)), Recalled::Nothing, "it was dropped");
+    assert_eq!(world.recall("t", at(90)), Recalled::WasGood);
 }
 
 #[test]
@@ -138,15 +138,46 @@ fn a_life_is_the_least_of_all_that_bound_it() {
     assert_eq!((life(5000, aged(5)), life(5000, aged(500)), life(1003, aged(5)), life(5000, aged(0))), (5, 60, 3, 0));
     let no_store = Freshness { no_store: true, max_age: None };
     assert_eq!(life(5000, no_store), 60);
+    // Written together they mean the one.
+    assert_eq!(life(5000, Freshness { max_age: Some(Duration::ZERO), no_store: true }), 60);
+    assert_eq!(life(5000, Freshness { max_age: Some(Duration::from_secs(5)), no_store: true }), 5);
     let obedient = World::with(AnswerLimits { obey_no_store: true, ..LIMITS });
     assert_eq!(obedient.answers.lifetime(Time::from_seconds(5000), now, no_store), Duration::ZERO);
+}
+
+/// What a token was good for once counts for its budget alone; a no ends it.
+#[test]
+fn of_an_answer_that_is_not_kept_only_that_it_was_good_is_known() {
+    let world = World::with(LIMITS);
+    world.keep("t", "alice").unwrap();
+    world.answers.note_good(world.digest("t"), world.answers.era());
+    assert_eq!(world.recall("t", at(0)), Recalled::WasGood);
+    world.refuse("t");
+    assert_eq!(world.recall("t", at(0)), Recalled::Refused(Reason::TokenInactive));
+    assert_eq!(world.recall("t", at(10)), Recalled::Nothing);
+    world.answers.note_good(world.digest("t"), world.answers.era());
+    world.forget(Tokens::Token(Secret::new("t".to_owned())));
+    assert_eq!(world.recall("t", at(0)), Recalled::Nothing);
+}
+
+#[test]
+fn answers_are_forgotten_by_what_the_token_says_of_itself() {
+    let world = World::with(LIMITS);
+    let own = json!({"sub": "al\nice", "azp": "cli", "jti": "one"});
+    for tokens in [Tokens::Subject("al\nice".into()), Tokens::ClientId("cli".into()), Tokens::Id("one".into())] {
+        let said = (&members("alice"), own.as_object().unwrap());
+        world.answers.keep(world.digest("t"), said, at(60), world.answers.era()).unwrap();
+        assert!(matches!(world.recall("t", at(0)), Recalled::Fresh { members: all, .. } if all == members("alice")));
+        assert_eq!(world.forget(tokens.clone()), 1, "{tokens:?}");
+    }
 }
 
 #[test]
 fn answers_are_forgotten_by_what_they_say_and_not_by_what_looks_like_it() {
     let world = World::with(LIMITS);
     let keep = |token: &str, all: serde_json::Value| {
-        world.answers.keep(world.digest(token), all.as_object().unwrap(), at(60), world.answers.era()).unwrap();
+        let said = (all.as_object().unwrap(), &Claims::new());
+        world.answers.keep(world.digest(token), said, at(60), world.answers.era()).unwrap();
     };
     let fill = || {
         keep("a", json!({"sub": "alice", "client_id": "shop", "jti": "1"}));
@@ -172,7 +203,7 @@ fn what_was_asked_before_something_was_forgotten_is_not_kept_after() {
     let world = World::with(LIMITS);
     let asked = world.answers.era();
     world.forget(Tokens::Subject("alice".into()));
-    assert_eq!(world.answers.keep(world.digest("t"), &members("alice"), at(60), asked), None);
+    assert_eq!(world.answers.keep(world.digest("t"), (&members("alice"), &Claims::new()), at(60), asked), None);
     world.answers.refuse(world.digest("t"), Reason::TokenInactive, at(0), asked);
     assert_eq!(world.recall("t", at(0)), Recalled::Nothing);
     assert!(world.keep("t", "alice").is_some());

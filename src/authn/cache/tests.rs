@@ -10,7 +10,7 @@ fn remembered(subject: &str) -> Remembered {
         kind: Kind::User,
         how: How::Jwt,
         scopes: ScopeSet::default(),
-        claims: serde_json::Map::new(),
+        claims: serde_json::Map::from_iter([("sub".to_owned(), subject.into())]),
         expires_at: Time::from_seconds(10),
     });
     let (usable_from, usable_until) = (Time::from_seconds(5), Time::from_seconds(10));
@@ -106,6 +106,40 @@ fn verdicts_are_taken_back_by_who_they_are_about() {
     assert_eq!(forget(Tokens::Token(crate::seal::Secret::new("bob".to_owned())), Some("https://id.example")), 1);
     assert!(!has(&memory, "bob"));
     assert_eq!((memory.counts().entries, memory.counts().bytes), (0, 0));
+}
+
+#[test]
+fn verdicts_are_taken_back_by_each_name_of_the_client_and_with_the_answers_they_rest_on() {
+    use crate::authn::forget::{Forget, Tokens};
+    let memory = TokenMemory::new(MemoryLimits::default());
+    let put = |token: &str| {
+        let mut known = remembered(token);
+        let claims = serde_json::json!({"sub": token, "client_id": "shop", "azp": "app"});
+        let Remembered { caller, .. } = &known;
+        let identity = Identity {
+            issuer: Arc::clone(&caller.issuer),
+            iss: Arc::clone(&caller.iss),
+            subject: caller.subject.clone(),
+            client_id: Some("shop".into()),
+            kind: Kind::User,
+            how: How::Jwt,
+            scopes: ScopeSet::default(),
+            claims: claims.as_object().unwrap().clone(),
+            expires_at: caller.expires_at,
+        };
+        known.caller = Arc::new(Caller::new(identity));
+        memory.remember(memory.digest(token), known, 5, memory.era());
+    };
+    for client in ["shop", "app"] {
+        put("alice");
+        let forget = Forget { tokens: Tokens::ClientId(client.into()), issuer: None };
+        memory.forget_all(&forget, &mut HashSet::new());
+        assert!(!has(&memory, "alice"), "{client}");
+    }
+    put("alice");
+    let nobody = Forget { tokens: Tokens::Subject("nobody".into()), issuer: None };
+    memory.forget_all(&nobody, &mut HashSet::from([memory.digest("alice")]));
+    assert!(!has(&memory, "alice"));
 }
 
 #[test]

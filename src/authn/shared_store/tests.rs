@@ -7,6 +7,8 @@ use crate::seal::{MasterKey, Secret};
 
 const ISSUER: &str = "https://login.example.com";
 const TTL: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(90);
+const ENDPOINT: &str = "https://login.example.com/introspect";
 
 struct World {
     hands: ManualClock,
@@ -24,17 +26,17 @@ impl World {
     /// One of the replicas.
     fn replica(&self, key: u8) -> StoredAnswers {
         let keys = MasterKeys::new([MasterKey::from_bytes([key; 32])]).unwrap();
-        StoredAnswers::new(self.kv.clone(), &keys, TTL, self.hands.clock())
+        StoredAnswers::new(self.kv.clone(), &keys, (TTL, TIMEOUT), self.hands.clock())
     }
 
     fn of(&self) -> SharedToken<'_> {
-        SharedToken { issuer: ISSUER, client_id: "gateway", token: &self.token }
+        SharedToken { issuer: ISSUER, client_id: "gateway", endpoint: ENDPOINT, signed: false, token: &self.token }
     }
 
     fn answer(&self) -> SharedAnswer {
         let members = json!({ "sub": "alice", "client_id": "shop", "jti": "1", "scope": "read" });
         let until = self.hands.clock().now().plus(TTL);
-        SharedAnswer { members: members.as_object().unwrap().clone(), until }
+        SharedAnswer { members: members.as_object().unwrap().clone(), own: Claims::new(), until }
     }
 
     async fn shared(&self) -> StoredAnswers {
@@ -73,6 +75,8 @@ async fn an_answer_is_for_its_token_its_issuer_and_who_asked_alone() {
         SharedToken { token: &token, ..world.of() },
         SharedToken { issuer: "https://login.example.org", ..world.of() },
         SharedToken { client_id: "other", ..world.of() },
+        SharedToken { endpoint: "https://login.example.com/other", ..world.of() },
+        SharedToken { signed: true, ..world.of() },
         // The parts are told apart by their lengths.
         SharedToken { issuer: "https://login.example.comg", client_id: "ateway", ..world.of() },
     ] {
@@ -91,7 +95,7 @@ async fn nothing_is_found_or_opened_with_another_key() {
 async fn what_is_not_ours_counts_as_no_answer() {
     let world = World::new();
     let replica = world.shared().await;
-    let digest = replica.named(&[ISSUER, "gateway", world.token.expose()]);
+    let digest = replica.name_of(world.of());
     let key = Key::keyed(ANSWERS, &digest);
     let sealed = world.kv.get(&key).await.unwrap().unwrap();
     assert!(!sealed.windows(5).any(|part| part == b"alice"), "it is sealed");
@@ -109,19 +113,19 @@ async fn what_is_forgotten_by_any_name_is_not_found_again() {
         let world = World::new();
         let replica = world.shared().await;
         world.hands.advance(Duration::from_secs(10));
-        replica.forget(ISSUER, "gateway", &forget(tokens.clone())).await.unwrap();
+        replica.forget(ISSUER, &forget(tokens.clone())).await.unwrap();
         assert!(!world.finds(&world.replica(1)).await, "{tokens:?}");
     }
     for tokens in [Tokens::Subject("bob".into()), Tokens::ClientId("alice".into()), Tokens::Id("shop".into())] {
         let world = World::new();
         let replica = world.shared().await;
-        replica.forget(ISSUER, "gateway", &forget(tokens.clone())).await.unwrap();
-        replica.forget("https://login.example.org", "gateway", &forget(Tokens::Subject("alice".into()))).await.unwrap();
+        replica.forget(ISSUER, &forget(tokens.clone())).await.unwrap();
+        replica.forget("https://login.example.org", &forget(Tokens::Subject("alice".into()))).await.unwrap();
         assert!(world.finds(&world.replica(1)).await, "{tokens:?}: others are not concerned");
     }
     let world = World::new();
     let replica = world.shared().await;
-    replica.remove(world.of()).await.unwrap();
+    replica.forget(ISSUER, &forget(Tokens::Token(world.token.clone()))).await.unwrap();
     assert!(!world.finds(&replica).await);
 }
 
@@ -132,15 +136,16 @@ async fn an_answer_that_was_under_way_does_not_come_back() {
         let world = World::new();
         let replica = world.shared().await;
         if is_by_token {
-            replica.remove(world.of()).await.unwrap();
+            replica.forget(ISSUER, &forget(Tokens::Token(world.token.clone()))).await.unwrap();
         } else {
-            replica.forget(ISSUER, "gateway", &forget(Tokens::Subject("alice".into()))).await.unwrap();
+            replica.forget(ISSUER, &forget(Tokens::Subject("alice".into()))).await.unwrap();
         }
-        world.hands.advance(Duration::from_secs(5));
+        // Nearly as late as the clocks and the longest question allow.
+        world.hands.advance(SKEW + TIMEOUT - Duration::from_secs(5));
         let late = world.replica(1);
         late.put(world.of(), &world.answer(), TTL).await.unwrap();
         assert!(!world.finds(&late).await);
-        world.hands.advance(MARGIN);
+        world.hands.advance(Duration::from_secs(10));
         late.put(world.of(), &world.answer(), TTL).await.unwrap();
         assert!(world.finds(&late).await, "what was asked for since is believed");
     }
@@ -154,4 +159,37 @@ async fn an_answer_that_is_too_large_is_not_shared() {
     answer.members.insert("groups".to_owned(), "x".repeat(MAX_BYTES).into());
     replica.put(world.of(), &answer, TTL).await.unwrap();
     assert!(!world.finds(&replica).await);
+}
+
+/// Replicas may ask elsewhere, or as somebody else: the mark of a token is for all of them.
+#[tokio::test]
+async fn a_token_is_forgotten_whoever_asked_about_it() {
+    let world = World::new();
+    let replica = world.replica(1);
+    let others = [
+        world.of(),
+        SharedToken { client_id: "other", ..world.of() },
+        SharedToken { endpoint: "https://login.example.com/other", signed: true, ..world.of() },
+    ];
+    for of in others {
+        replica.put(of, &world.answer(), TTL).await.unwrap();
+        assert!(replica.get(of).await.unwrap().is_some());
+    }
+    replica.forget(ISSUER, &forget(Tokens::Token(world.token.clone()))).await.unwrap();
+    for of in others {
+        assert_eq!(replica.get(of).await.unwrap(), None, "{of:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_forgotten_by_what_the_token_says_of_itself() {
+    for tokens in [Tokens::Subject("al".into()), Tokens::ClientId("cli".into()), Tokens::Id("one".into())] {
+        let world = World::new();
+        let replica = world.replica(1);
+        let own = json!({ "sub": "al", "azp": "cli", "jti": "one" }).as_object().unwrap().clone();
+        replica.put(world.of(), &SharedAnswer { own, ..world.answer() }, TTL).await.unwrap();
+        assert!(world.finds(&replica).await);
+        replica.forget(ISSUER, &forget(tokens.clone())).await.unwrap();
+        assert!(!world.finds(&replica).await, "{tokens:?}");
+    }
 }

@@ -1,3 +1,5 @@
+use rustls::pki_types::PrivateKeyDer;
+
 use super::*;
 use crate::idp::testing::{Answer, KEYS, Provider, clock};
 
@@ -83,6 +85,8 @@ async fn a_connection_that_breaks_off_is_told_from_one_that_never_stood() {
     }
     provider.answers("/introspect", Answer::Endless);
     assert!(!fetch.post(asked(&url, &form, &headers)).await.unwrap_err().is_broken_off());
+    provider.answers("/introspect", Answer::Raw(b"SSH-2.0-nothing of HTTP\r\n\r\n"));
+    assert!(!fetch.post(asked(&url, &form, &headers)).await.unwrap_err().is_broken_off(), "it would say so again");
     let nobody: Url = "http://127.0.0.1:1/introspect".parse().unwrap();
     assert!(!fetch.post(asked(&nobody, &form, &headers)).await.unwrap_err().is_broken_off());
 }
@@ -101,17 +105,59 @@ async fn a_silent_provider_is_left_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_silent_address_leaves_the_next_one_its_share_of_the_deadline() {
+    let hands = clock();
+    let fetch = Fetch::new(hands.clock()).within(Duration::from_secs(2));
+    let (silent, there) = (SocketAddr::from(([192, 0, 2, 1], 443)), SocketAddr::from(([192, 0, 2, 2], 443)));
+    let (asked, was_asked) = tokio::sync::watch::channel(0);
+    let connect = |address: SocketAddr| {
+        asked.send_modify(|times| *times += 1);
+        async move { if address == silent { std::future::pending().await } else { Ok(address) } }
+    };
+    let addresses = [silent, silent, there];
+    let (found, ()) = tokio::join!(fetch.first_of(&addresses, connect), async {
+        let mut was_asked = was_asked;
+        for times in 1..=2 {
+            was_asked.wait_for(|asked| *asked >= times).await.unwrap();
+            hands.advance(Duration::from_millis(500));
+        }
+    });
+    assert_eq!(found.unwrap(), there);
+    assert_eq!(hands.clock().tick().millis(), 1000, "half of the deadline is left for the request");
+}
+
+/// RFC 6761: no resolver is asked where a name of this machine leads.
+#[tokio::test]
+async fn a_name_below_localhost_leads_to_this_machine() {
+    let provider = Provider::start(&[]).await;
+    let url: Url = provider.keys_url().as_str().replace("127.0.0.1", "id.localhost").parse().unwrap();
+    assert!(Fetch::new(clock().clock()).get(wanted(&url)).await.is_ok());
+}
+
+#[tokio::test]
 async fn plain_http_stays_on_this_machine_unless_allowed() {
     let fetch = Fetch::new(clock().clock());
     for address in ["http://id.example/keys", "http://10.0.0.1/keys", "ftp://127.0.0.1/keys", "file:///etc/passwd"] {
         let url = Url::parse(address).unwrap();
         assert!(matches!(fetch.get(wanted(&url)).await, Err(FetchError::NotSecure(_))), "{address}");
     }
-    for address in ["http://127.0.0.1/", "http://127.8.9.1/", "http://[::1]/", "http://localhost/", "http://LOCALHOST/"]
-    {
+    for address in [
+        "http://127.0.0.1/",
+        "http://127.8.9.1/",
+        "http://[::1]/",
+        "http://localhost/",
+        "http://LOCALHOST/",
+        "http://id.Localhost/",
+    ] {
         assert!(is_loopback(&Url::parse(address).unwrap()), "{address}");
     }
-    for address in ["http://localhost.example/", "http://127.0.0.1.example/", "http://128.0.0.1/", "http://[::2]/"] {
+    for address in [
+        "http://localhost.example/",
+        "http://notlocalhost/",
+        "http://127.0.0.1.example/",
+        "http://128.0.0.1/",
+        "http://[::2]/",
+    ] {
         assert!(!is_loopback(&Url::parse(address).unwrap()), "{address}");
     }
 }

@@ -130,3 +130,51 @@ fn cache_control_is_read_as_it_is_written() {
     assert_eq!(of(&["max-age=1e3"]).max_age, aged(0));
     assert_eq!(of(&["s-maxage=5"]).max_age, None);
 }
+
+/// The wait for a key that the answer names is a part of the question.
+#[tokio::test]
+async fn a_question_ends_in_time_whatever_it_waits_for() {
+    let world = World::new(true).await;
+    let stranger = SigningKey::generate(Algorithm::Es256, "k2").unwrap();
+    let token = stranger.sign(Some("token-introspection+jwt"), &world.wrapped()).unwrap();
+    world.provider.answers("/introspect", Answer::Typed(200, SIGNED, token.into_bytes()));
+    world.provider.answers(crate::idp::testing::KEYS, Answer::Silence);
+    let before = world.provider.heads().len();
+    let (told, ()) = tokio::join!(world.asks(), async {
+        world.provider.was_asked(before + 2).await;
+        world.hands.advance(Duration::from_secs(2));
+    });
+    assert!(matches!(told, Err(IntrospectError::Deadline(_))), "{told:?}");
+}
+
+/// One who shows tokens that make their question fail does not have the endpoint left alone for everybody.
+#[tokio::test]
+async fn what_is_about_the_token_opens_no_breaker() {
+    let world = World::new(false).await;
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(100), "}".repeat(100));
+    let about_the_token = [
+        Answer::Status(400, Vec::new()),
+        Answer::Status(403, Vec::new()),
+        Answer::Status(414, Vec::new()),
+        Answer::Endless,
+        Answer::Status(200, br#"{"active":true,"active":true}"#.to_vec()),
+        Answer::Status(200, deep.into_bytes()),
+    ];
+    for answer in about_the_token.iter().cycle().take(30) {
+        world.provider.answers("/introspect", answer.clone());
+        assert!(world.asks().await.unwrap_err().is_about_the_token());
+    }
+    assert_eq!(world.introspector.breaker(), BreakerState::Closed);
+    let about_the_endpoint = [
+        Answer::Status(401, Vec::new()),
+        Answer::Status(429, Vec::new()),
+        Answer::Status(500, Vec::new()),
+        Answer::Status(200, b"garbage".to_vec()),
+        Answer::Closed,
+    ];
+    for answer in about_the_endpoint {
+        world.provider.answers("/introspect", answer);
+        assert!(!world.asks().await.unwrap_err().is_about_the_token());
+    }
+    assert_eq!(world.introspector.breaker(), BreakerState::Open);
+}

@@ -103,7 +103,8 @@ impl RedisSettings {
     }
 
     fn info(&self, address: &RedisAddress) -> RedisResult<redis::ConnectionInfo> {
-        let mut login = RedisConnectionInfo::default().set_db(address.database);
+        // Without telling its name: a user with few rights may not.
+        let mut login = RedisConnectionInfo::default().set_db(address.database).set_skip_set_lib_name();
         if let Some(name) = &self.username {
             login = login.set_username(name);
         }

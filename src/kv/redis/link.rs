@@ -42,7 +42,7 @@ pub(super) struct Numbered {
 /// The first wait between two attempts; it doubles up to the last. So that a Redis that has come back is in use again
 /// within a second.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LAST_WAIT: Duration = Duration::from_millis(800);
+const LAST_WAIT: Duration = Duration::from_millis(400);
 
 /// How often an idle connection is looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -101,6 +101,20 @@ async fn a_record_is_replaced_with_its_lifetime(store: &Store) {
     assert_eq!(store.get(&replaced).await, None, "a lifetime of zero keeps nothing");
 }
 
+async fn a_record_that_is_renewed_lives_on(store: &Store) {
+    let (renewed, left) = (key("renewed"), key("left alone"));
+    store.put(&renewed, "v", SOON).await;
+    store.put(&left, "v", SOON).await;
+    let renew = async |lifetime| store.kv.renew(&renewed, lifetime).await.expect("the store is there");
+    assert_eq!(renew(LONG).await.as_deref(), Some(&b"v"[..]));
+    store.until("the other is over", async || store.get(&left).await.is_none()).await;
+    assert_eq!(renew(Duration::ZERO).await.as_deref(), Some(&b"v"[..]), "nothing is not a lifetime to renew for");
+    assert_eq!(renew(SOON).await.as_deref(), Some(&b"v"[..]));
+    store.until("the shorter time counts", async || store.get(&renewed).await.is_none()).await;
+    assert_eq!(renew(LONG).await, None, "what is over does not come back");
+    assert_eq!(store.get(&renewed).await, None);
+}
+
 async fn any_bytes_are_kept(store: &Store) {
     let large: Vec<u8> = (0..1_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
     for (number, value) in
@@ -289,6 +303,7 @@ macro_rules! keeps_the_contract {
         tokio::join!(
             async { a_record_is_there_until_its_time_is_over(&$store).await },
             async { a_record_is_replaced_with_its_lifetime(&$store).await },
+            async { a_record_that_is_renewed_lives_on(&$store).await },
             async { any_bytes_are_kept(&$store).await },
             async { of_any_number_of_takers_one_gets_it(&$store).await },
             async { of_any_number_of_writers_one_is_first(&$store).await },

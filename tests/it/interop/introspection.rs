@@ -139,7 +139,7 @@ async fn a_revoked_token_is_refused_when_its_answer_has_run_out() {
 
 #[tokio::test]
 async fn a_token_that_has_expired_is_refused_whatever_is_remembered() {
-    let world = World::start_with("opaque", "", "gateway", json!({ "ClientCredentials": 3 })).await;
+    let world = World::start_with("opaque", "", "gateway", json!({ "ClientCredentials": 5 })).await;
     let token = world.machine_token("read").await;
     assert_eq!(world.status("/read/x", &token).await, 200);
     eventually_async("the token has expired", PATIENCE, async || {

@@ -79,7 +79,7 @@ async fn a_redis_that_is_restarted_empty_is_in_use_again_and_has_nothing() {
 #[tokio::test]
 async fn a_connection_that_was_closed_costs_at_most_one_command() {
     let server = Redis::start().await;
-    let (redis, kv) = up(server.settings()).await;
+    let (redis, kv) = up(RedisSettings { timeout: SECOND * 3, ..server.settings() }).await;
     kv.put(&key("a"), "v".into(), LONG).await.unwrap();
     for round in 1..=5_u64 {
         server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
@@ -174,7 +174,7 @@ async fn a_slow_redis_is_not_waited_for_beyond_the_timeout() {
         let started = Instant::now();
         let outcomes = join_all((0..200).map(|_| kv.get(&PROBE))).await;
         assert!(outcomes.iter().all(Result::is_err));
-        assert!(started.elapsed() < SECOND, "{:?}", started.elapsed());
+        assert!(started.elapsed() < SECOND * 2, "{:?}", started.elapsed());
         eventually("all places are free again", PATIENCE, || (redis.under_way() == 0).then_some(())).await;
     }
     road.takes(Duration::ZERO);

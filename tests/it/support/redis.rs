@@ -48,14 +48,19 @@ impl Redis {
         Self::launch(|_, _| arguments.clone(), None, None).await
     }
 
-    /// TLS only, client certificates wanted, and one user, who may do nothing outside `postern:`.
+    /// TLS only, client certificates wanted, and a user with the rights that docs/redis.md names and no others. The test
+    /// itself looks in as another.
     pub async fn start_with_tls(files: &TlsFiles) -> Self {
         let user = ("gateway", "let me in");
         let make = |port: u16, folder: &Folder| {
-            let users = folder.write(
-                "users.acl",
-                format!("user default off\nuser gateway on #{} ~postern:* +@all -@dangerous\n", sha256_hex(user.1)),
+            let users = format!(
+                "user default off\nuser {} on #{} {}\nuser test on #{} ~* &* +@all\n",
+                user.0,
+                sha256_hex(user.1),
+                documented_rights(),
+                sha256_hex("test")
             );
+            let users = folder.write("users.acl", users);
             let files = [&files.certificate, &files.key, &files.ca].map(|path| path.display().to_string());
             let [certificate, key, ca] = files;
             [
@@ -144,8 +149,8 @@ impl Redis {
             cli.arg("--tls").arg("--cacert").arg(&files.ca).arg("--cert").arg(&files.certificate);
             cli.arg("--key").arg(&files.key);
         }
-        if let Some((name, password)) = &self.user {
-            cli.args(["--no-auth-warning", "--user", name, "--pass", password]);
+        if self.user.is_some() {
+            cli.args(["--no-auth-warning", "--user", "test", "--pass", "test"]);
         }
         let output = cli.args(command).output().expect("redis-cli is installed: tests/run does so");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
@@ -214,6 +219,15 @@ fn settings(ports: &[u16], mode: RedisMode, tls: bool) -> RedisSettings {
         prefix: "postern:".to_owned(),
         timeout: Duration::from_millis(500),
     }
+}
+
+/// The rights that an operator is told to give, as the documentation has them.
+fn documented_rights() -> String {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/redis.md")).expect("the documentation");
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("    user postern on >PASSWORD ")).expect("a user's rights");
+    line.to_owned()
 }
 
 fn sha256_hex(text: &str) -> String {
