@@ -309,7 +309,8 @@ impl Introspection {
         let begun = self.wiring.clock.micros();
         let told = self.introspector.ask(leave, &question.token).await;
         drop(place);
-        self.tally.latency.observe(self.wiring.clock.micros().saturating_sub(begun));
+        let took = self.wiring.clock.micros().saturating_sub(begun);
+        self.tally.latency.observe(took);
         match told {
             Err(error) => {
                 if error.is_about_the_token() {
@@ -317,7 +318,9 @@ impl Introspection {
                 }
                 self.failed(&error)
             }
-            Ok(Introspected::Active(members, freshness)) => self.active(&question, members, freshness),
+            Ok(Introspected::Active(members, freshness)) => {
+                self.active(&question, members, freshness, Duration::from_micros(took))
+            }
             Ok(Introspected::Inactive) => {
                 self.tally.inactive.fetch_add(1, Ordering::Relaxed);
                 self.refused(&question, Reason::TokenInactive)
@@ -332,7 +335,8 @@ impl Introspection {
         }
     }
 
-    fn active(self: &Arc<Self>, question: &Question, members: Claims, freshness: Freshness) -> Verdict {
+    /// `took`: how long the question took. The answer may have been true at its beginning only, so it is as old as that.
+    fn active(self: &Arc<Self>, question: &Question, members: Claims, freshness: Freshness, took: Duration) -> Verdict {
         let (now, tick) = (self.wiring.clock.now(), self.wiring.clock.tick());
         let kept = members.clone();
         let (mut alive, stated) = match self.alive(members, now, tick, question.own.is_some()) {
@@ -344,7 +348,7 @@ impl Introspection {
             }
         };
         self.tally.active.fetch_add(1, Ordering::Relaxed);
-        let life = self.answers.lifetime(stated.expires_at, now, freshness);
+        let life = self.answers.lifetime(stated.expires_at, now, freshness).saturating_sub(took);
         if life.is_zero() {
             self.answers.note_good(question.digest, question.asked);
             return Ok(alive);

@@ -20,6 +20,25 @@ async fn a_revoked_token_ends_with_the_ttl() {
     assert_eq!(world.calls(), 2);
 }
 
+/// An answer is as old as its question: what was revoked on the way passes no longer for it.
+#[tokio::test]
+async fn a_slow_answer_lives_no_longer_for_it() {
+    let world = World::asking("timeout: 30s,").await;
+    let token = world.token();
+    world.provider.set_fault_for(Endpoint::Introspect, Fault::Slow(std::time::Duration::from_secs(20)), 1);
+    let (status, ()) = tokio::join!(world.status("/api/x", &token), async {
+        world.until_asked(1).await;
+        world.pass(20);
+    });
+    assert_eq!(status, 200);
+    world.pass(39);
+    assert_eq!(world.status("/api/x", &token).await, 200);
+    assert_eq!(world.calls(), 1);
+    world.pass(1);
+    assert_eq!(world.status("/api/x", &token).await, 200);
+    assert_eq!(world.calls(), 2);
+}
+
 /// Never later than `exp`: the skew is for clocks that differ, not for what is remembered.
 #[tokio::test]
 async fn a_cached_answer_ends_with_the_token() {
