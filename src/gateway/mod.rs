@@ -136,7 +136,7 @@ async fn walk(
         Where::Resource(number) => return metadata::answer(&view.plan, number, exchange.facts(), &arrival),
         Where::Jwks => return metadata::jwks(&view.plan),
         // Boxed, so that the walk's own future stays small.
-        Where::Door(door) => return Box::pin(sign_in::enter(door, exchange, arrival, &cookies)).await,
+        Where::Door(door) => return Box::pin(sign_in::enter(&view.plan, door, exchange, arrival, &cookies)).await,
     };
     exchange.on_route(route);
     let preflight = route.forwards_preflight && is_preflight(&arrival);

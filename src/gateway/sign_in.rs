@@ -10,8 +10,9 @@ use super::answer::Content;
 use super::exchange::Exchange;
 use super::refusal::{Kind, Refusal};
 use super::request_body::RequestBodyError;
-use crate::login::{Along, Ask, Brand, Entered, Failure, Landing, LoginError, Needs, Site, Visit};
-use crate::plan::running::DoorPlan;
+use crate::authn::{Forget, Tokens};
+use crate::login::{Along, Ask, Brand, Entered, Failure, Landing, LoginError, Needs, SignedOut, Site, Visit};
+use crate::plan::running::{DoorPlan, Plan};
 use crate::wire::body::CappedError;
 use crate::wire::cookies::OwnCookies;
 use crate::wire::{Arrival, Body};
@@ -32,6 +33,7 @@ pub struct SignIn {
 /// # Errors
 /// [`Refusal`] when it came to nothing; the exchange has its cookies in any case.
 pub async fn enter(
+    plan: &Plan,
     door: &DoorPlan,
     exchange: &mut Exchange,
     mut arrival: Arrival,
@@ -41,7 +43,20 @@ pub async fn enter(
     exchange.on_door(door);
     arrival.body = exchange.timely(arrival.body);
     let entered = site.enter(door.door, exchange.facts(), arrival, cookies).await;
+    if let Some(signed_out) = &entered.along.signed_out {
+        forget(plan, signed_out).await;
+    }
     given(site, exchange, entered)
+}
+
+/// A sign-out at the provider may have revoked tokens: what is remembered of them is asked about again. The sessions have
+/// ended by now, so a store that can't be told makes no failure of it; its answers end by themselves.
+async fn forget(plan: &Plan, signed_out: &SignedOut) {
+    let SignedOut { issuer, subject } = signed_out;
+    let forget = Forget { tokens: Tokens::Subject(subject.clone()), issuer: Some(issuer.clone()) };
+    if plan.memories.forget(&forget).await.is_err() {
+        tracing::warn!("answers that replicas share could not be taken back after a sign-out");
+    }
 }
 
 /// Sends a browser to sign in, and afterwards back to what it asked for.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::callback::taken;
-use super::{LoginError, Site, Visit};
+use super::{Along, LoginError, SignedOut, Site, Visit};
 use crate::idp::Registration;
 use crate::idp::logout_token::{self, LogoutToken, LogoutTokenError};
 use crate::kv::Key;
@@ -18,7 +18,12 @@ use crate::wire::Body;
 const FORM_LIMIT: usize = 32 * 1024;
 
 impl Site {
-    pub(super) async fn backchannel_logout(&self, visit: &Visit<'_>, body: Body) -> Result<Response<Body>, LoginError> {
+    pub(super) async fn backchannel_logout(
+        &self,
+        visit: &Visit<'_>,
+        body: Body,
+        along: &mut Along,
+    ) -> Result<Response<Body>, LoginError> {
         if !self.settings.takes_logout_tokens {
             return Err(LoginError::LogoutReplayed);
         }
@@ -31,6 +36,7 @@ impl Site {
         if self.kv.get(&used).await?.is_some() {
             return Err(LoginError::LogoutReplayed);
         }
+        along.signed_out = token.subject.clone().map(|subject| SignedOut { issuer: issuer.into(), subject });
         // The token is used up afterwards: what an outage, or our own end, interrupts, the provider may try again.
         for sessions in self.told(registration) {
             sessions.end_all(issuer, token.subject.as_deref(), token.session.as_deref(), now).await?;

@@ -144,6 +144,16 @@ pub struct Along {
     pub cookies: CookieChanges,
     /// Where the person wanted to go, once that is known: for a link to begin again.
     pub return_to: Option<Box<str>>,
+    /// Whom a provider has signed out everywhere.
+    pub signed_out: Option<SignedOut>,
+}
+
+/// A person that a provider has signed out: what is remembered of this person's tokens may no longer be so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedOut {
+    /// The issuer's identifier.
+    pub issuer: Box<str>,
+    pub subject: Box<str>,
 }
 
 impl Site {
@@ -201,7 +211,7 @@ impl Site {
             Door::SignOut => self.sign_out(&visit, body, &mut along).await,
             Door::SignedOut => Ok(self.signed_out(&visit, &mut along)),
             Door::Userinfo => self.userinfo(&visit).await,
-            Door::BackchannelLogout => self.backchannel_logout(&visit, body).await,
+            Door::BackchannelLogout => self.backchannel_logout(&visit, body, &mut along).await,
             Door::FrontchannelLogout => self.frontchannel_logout(&visit, &mut along).await,
         };
         let answer = answer.map(|mut response| {

@@ -166,3 +166,33 @@ async fn a_stale_answer_ends_when_it_is_forgotten() {
     });
     assert_eq!(told.status, 503);
 }
+
+/// A person whom the provider signs out over the back channel: what it said of this person's tokens may be over.
+#[tokio::test]
+async fn a_logout_token_takes_back_what_was_answered_about_its_subject() {
+    let (hands, upstream) = (hands(), Upstream::start(|_| Reply::Echo).await);
+    let provider = provider(&hands).await;
+    let text = config(Layout { issuer: "tokens: opaque,", ..Layout::default() }, provider.issuer(), upstream.address)
+        .replace("clients: { ", "clients: { shop: { issuer: corp, client_id: shop, client_secret: shop }, ")
+        + "sessions: { keys: [MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=] }\n\
+           sites: { shop: { url: https://shop.test, sign_in: [shop] } }\n";
+    let world = World::run(&text, hands, provider, upstream).await;
+    let of = |subject: &str| world.provider.mint_opaque(&Mint { subject: Some(subject.to_owned()), ..mint() });
+    let (alice, bob) = (of("alice"), of("bob"));
+    let use_both = async || {
+        for token in [&alice, &bob] {
+            assert_eq!(world.status("/api/x", token).await, 200);
+        }
+        world.calls()
+    };
+    let before = use_both().await;
+    assert_eq!(use_both().await, before);
+    let body = format!("logout_token={}", world.provider.logout_token("shop", Some("alice"), None, None));
+    let request = format!(
+        "POST /oauth2/backchannel_logout HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(raw::request(world.address(), &request).await.status, 200);
+    assert_eq!(use_both().await, before + 1, "alice's alone is asked about again");
+}
