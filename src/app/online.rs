@@ -3,6 +3,7 @@
 //! plan that was compiled and not started. Goes out: one line for each, with the place in the configuration that it is
 //! about. Requests of others are not concerned: nothing listens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authn::Introspection;
@@ -13,6 +14,7 @@ use crate::idp::introspect::{IntrospectError, Introspected};
 use crate::idp::token::{Grant, OAuthError, TokenError};
 use crate::idp::{Issuer, Registration, Standing};
 use crate::kv::Kv;
+use crate::login::Site;
 use crate::plan::running::Plan;
 use crate::seal::{Secret, random};
 use crate::upstream::Upstream;
@@ -57,6 +59,7 @@ pub async fn reach(plan: &Plan, clock: &Clock) -> Vec<Tried> {
             tried.push(Tried { path: path.key("introspection"), outcome: ask(introspection).await });
         }
     }
+    tried.extend(plan.sites.iter().flat_map(|site| unnamed(site)));
     tried.extend(reach_clients(plan).await);
     if let Some(redis) = &plan.redis {
         let path = ValuePath::root().key("sessions").key("redis");
@@ -82,6 +85,29 @@ async fn reach_issuer(issuer: &Issuer, clock: &Clock) -> Outcome {
         Standing::Waiting { error } => Outcome::Wrong(error.as_deref().unwrap_or("not reached").to_owned(), hint()),
         Standing::Degraded { error, .. } => Outcome::Wrong(error.as_ref().to_owned(), hint()),
     }
+}
+
+/// The providers of a site with several that do not say that they name themselves in their answers (RFC 9207): answers
+/// without a name are refused there.
+fn unnamed(site: &Site) -> Vec<Tried> {
+    let settings = site.settings();
+    let several = settings.registrations.windows(2).any(|pair| match pair {
+        [one, other] => one.issuer().id() != other.issuer().id(),
+        _ => false,
+    });
+    let silent = settings.registrations.iter().enumerate().filter(|(_, registration)| {
+        let issuer = registration.issuer();
+        several && matches!(issuer.standing(), Standing::Ready { .. }) && !issuer.metadata().names_itself_in_answers
+    });
+    let wrong = |(index, registration): (usize, &Arc<Registration>)| {
+        let name = &registration.issuer().settings().name;
+        let message =
+            format!("`{name}` does not announce that its answers name it, which a site with several providers needs");
+        let hint = "turn on `authorization_response_iss_parameter_supported` (RFC 9207) at the provider, or give it a site of its own";
+        let path = ValuePath::root().key("sites").key(&settings.name).key("sign_in").index(index);
+        Tried { path, outcome: Outcome::Wrong(message, hint.to_owned()) }
+    };
+    silent.map(wrong).collect()
 }
 
 /// Asks about a token that nobody has issued.

@@ -17,7 +17,7 @@ use super::respond::{self, Challenge, Setting};
 use super::{Connection, REQUEST_ID, metadata};
 use crate::caller::{Caller, Known};
 use crate::login::Site;
-use crate::plan::running::Route;
+use crate::plan::running::{DoorPlan, Route};
 use crate::reason::Reason;
 use crate::telemetry::{AccessRecord, Observation, RouteMeters};
 use crate::wire::cookies::CookieChanges;
@@ -127,9 +127,10 @@ impl Exchange {
         self.site = route.site.and_then(|number| self.connection.view.plan.sites.get(number)).cloned();
     }
 
-    /// A request at a door of this site.
-    pub fn on_site(&mut self, site: &Arc<Site>) {
-        self.site = Some(Arc::clone(site));
+    pub fn on_door(&mut self, door: &DoorPlan) {
+        self.meters = Some(Arc::clone(&door.meters));
+        self.route = Some(Arc::clone(&door.name));
+        self.site = Some(Arc::clone(&door.site));
     }
 
     /// The client's body, for who takes it whole: within the time for which it may be silent.

@@ -36,10 +36,9 @@ use refusal::{Kind, Refusal};
 use crate::authn;
 use crate::deadline::{Slot, Sweeper};
 use crate::login::Ask;
-use crate::login::{Door, Site};
 use crate::outbound;
 use crate::plan::router::Found;
-use crate::plan::running::{Plan, Route, Target};
+use crate::plan::running::{DoorPlan, Plan, Route, Target};
 use crate::policy::{Denial, Requirement};
 use crate::reason::Reason;
 use crate::upstream::Pools;
@@ -137,10 +136,7 @@ async fn walk(
         Where::Resource(number) => return metadata::answer(&view.plan, number, exchange.facts(), &arrival),
         Where::Jwks => return metadata::jwks(&view.plan),
         // Boxed, so that the walk's own future stays small.
-        Where::Login(site, door) => {
-            exchange.on_site(site);
-            return Box::pin(sign_in::enter(site, door, exchange, arrival, &cookies)).await;
-        }
+        Where::Door(door) => return Box::pin(sign_in::enter(door, exchange, arrival, &cookies)).await,
     };
     exchange.on_route(route);
     let preflight = route.forwards_preflight && is_preflight(&arrival);
@@ -212,7 +208,7 @@ enum Where<'p> {
     Route(&'p Route, Parameters),
     Resource(usize),
     Jwks,
-    Login(&'p Arc<Site>, Door),
+    Door(&'p DoorPlan),
 }
 
 fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
@@ -237,8 +233,8 @@ fn find<'p>(plan: &'p Plan, arrival: &Arrival) -> Result<Where<'p>, Refusal> {
         _ if arrival.path.has_encoded_slash() => Err(encoded_slash()),
         Found::Route { target: Target::Resource(number), .. } => Ok(Where::Resource(*number)),
         Found::Route { target: Target::Jwks, .. } => Ok(Where::Jwks),
-        Found::Route { target: Target::Login(number, door), .. } => {
-            plan.sites.get(*number).map(|site| Where::Login(site, *door)).ok_or_else(nothing)
+        Found::Route { target: Target::Door(number), .. } => {
+            plan.doors.get(*number).map(Where::Door).ok_or_else(nothing)
         }
         Found::Method { allow } => Err(Refusal::new(Reason::RouteMethod, Kind::NoMethod { allow })),
         Found::Nothing => Err(nothing()),

@@ -10,7 +10,8 @@ use super::answer::Content;
 use super::exchange::Exchange;
 use super::refusal::{Kind, Refusal};
 use super::request_body::RequestBodyError;
-use crate::login::{Along, Ask, Brand, Door, Entered, Failure, Landing, LoginError, Needs, Site, Visit};
+use crate::login::{Along, Ask, Brand, Entered, Failure, Landing, LoginError, Needs, Site, Visit};
+use crate::plan::running::DoorPlan;
 use crate::wire::body::CappedError;
 use crate::wire::cookies::OwnCookies;
 use crate::wire::{Arrival, Body};
@@ -31,14 +32,15 @@ pub struct SignIn {
 /// # Errors
 /// [`Refusal`] when it came to nothing; the exchange has its cookies in any case.
 pub async fn enter(
-    site: &Site,
-    door: Door,
+    door: &DoorPlan,
     exchange: &mut Exchange,
     mut arrival: Arrival,
     cookies: &OwnCookies,
 ) -> Result<Response<Content>, Refusal> {
+    let site = &door.site;
+    exchange.on_door(door);
     arrival.body = exchange.timely(arrival.body);
-    let entered = site.enter(door, exchange.facts(), arrival, cookies).await;
+    let entered = site.enter(door.door, exchange.facts(), arrival, cookies).await;
     given(site, exchange, entered)
 }
 

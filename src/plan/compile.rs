@@ -85,9 +85,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let sites = login::sites(checked, &registrations, redis.as_ref(), wiring)?;
     let limits = &checked.server.limits;
     let mut router = Router::default();
-    for (number, site) in sites.iter().enumerate() {
-        login::doors(&mut router, number, site);
-    }
+    let doors = login::doors(&sites, &mut router, wiring);
     let identity = checked.sessions.keys.as_ref().and_then(IdentityKeys::new);
     let signing = checked.routes.iter().filter(|route| route.forward.identity_token.is_some());
     identity::address(&mut router, &checked.server.auth_prefix, signing.flat_map(hosts));
@@ -112,6 +110,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         upstreams,
         own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),
         sites,
+        doors,
         redis,
         jwks: identity.map(|keys| keys.document),
         owned: Arc::new(owned),

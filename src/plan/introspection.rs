@@ -1,5 +1,7 @@
 //! `issuers.*.introspection`, checked: whoever asks is a client of that very issuer, and every bound is one.
 
+use std::net::SocketAddr;
+
 use super::findings::Findings;
 use super::settings::{ClientCredentials, ClientSettings, IntrospectionSettings, IssuerSettings};
 use crate::config::ValuePath;
@@ -17,6 +19,7 @@ pub(super) fn fill_in(findings: &mut Findings<'_>, issuers: &mut [IssuerSettings
         let Some(written) = loaded.config.issuers.get(&*issuer.name) else { continue };
         issuer.introspection = one(findings, &at.key(&issuer.name), written, (index, clients));
     }
+    clients_can_be_told_apart(findings, issuers);
 }
 
 fn one(
@@ -43,7 +46,6 @@ fn one(
     }
     let client = client(findings, &at, written, known);
     bounds(findings, &at, written);
-    clients_can_be_told_apart(findings, &at, written);
     let cache = &written.cache;
     let shared = shared(findings, &at.key("cache").key("shared"), cache.shared);
     Some(IntrospectionSettings {
@@ -113,19 +115,22 @@ fn shared(findings: &mut Findings<'_>, at: &ValuePath, written: SharedAnswers) -
     true
 }
 
-/// Behind a proxy that is not trusted all clients have its address, and one who shows junk has it shown for all of them.
-fn clients_can_be_told_apart(findings: &mut Findings<'_>, at: &ValuePath, written: &Introspection) {
+/// Behind a proxy that is not trusted all clients have its address, and one who shows junk shows it for all of them.
+fn clients_can_be_told_apart(findings: &mut Findings<'_>, issuers: &[IssuerSettings]) {
     let server = &findings.loaded.config.server;
-    let is_near =
-        |bind: &str| bind.parse::<std::net::SocketAddr>().map_or(bind.starts_with("unix:"), |at| at.ip().is_loopback());
-    let is_reached =
-        server.listeners.iter().any(|listener| listener.bind.as_deref().is_some_and(|bind| !is_near(bind)));
-    if is_reached && server.trusted_proxies.is_empty() && written.failures_per_client > 0 {
-        let message =
-            "`server.trusted_proxies` is empty: clients behind a proxy share its address, and its budget of junk";
+    let is_near = |bind: &str| match bind.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => bind.starts_with("unix:"),
+    };
+    let is_far = |bind: Option<&str>| bind.is_some_and(|bind| !is_near(bind));
+    let is_reached = server.listeners.iter().any(|listener| is_far(listener.bind.as_deref()));
+    let has_budget = |issuer: &IssuerSettings| issuer.introspection.is_some_and(|asked| asked.failures_per_client > 0);
+    if is_reached && server.trusted_proxies.is_empty() && issuers.iter().any(has_budget) {
+        let at = ValuePath::root().key("server").key("trusted_proxies");
+        let message = "is empty: clients behind a proxy share its address, and its budget of junk tokens";
         let hint =
-            "name the proxies in front; `failures_per_client: 0` if clients connect directly and share addresses";
-        findings.warning(&at.key("failures_per_client"), message, hint);
+            "name the proxies in front, if there are any; `issuers.*.introspection.failures_per_client` is the budget";
+        findings.warning(&at, message, hint);
     }
 }
 

@@ -12,7 +12,7 @@ use super::compile::{CompileError, Wiring, client_identity};
 use super::findings::Findings;
 use super::patterns::{PathPattern, PathSegment};
 use super::router::{HostPattern, Methods, Router, Segment};
-use super::running::Target;
+use super::running::{DoorPlan, Target};
 use super::settings::{Checked, ClientSettings, CookieSettings, SessionStore, SiteSettings};
 use crate::authn::{AllowedPath, CrossSite};
 use crate::config::ValuePath;
@@ -322,14 +322,21 @@ pub(super) fn cookie_scope(written: &CookieSettings) -> CookieScope {
     }
 }
 
-/// Puts a site's doors into the router: on the site's host alone.
-pub(super) fn doors(router: &mut Router<Target>, number: usize, site: &Site) {
-    let Some(host) = site.settings().url.host_str() else { return };
-    let host = HostPattern::Exact(host.to_ascii_lowercase().into());
-    for row in DOORS {
-        let path = site.path(row.door);
-        let segments: Vec<Segment> =
-            path.trim_start_matches('/').split('/').map(|part| Segment::Literal(part.into())).collect();
-        router.insert(&host, &segments, Methods::Only(row.methods.into()), Target::Login(number, row.door));
+/// Puts the sites' doors into the router: each on its site's host alone.
+pub(super) fn doors(sites: &[Arc<Site>], router: &mut Router<Target>, wiring: &Wiring) -> Vec<DoorPlan> {
+    let mut doors = Vec::with_capacity(sites.len() * DOORS.len());
+    for site in sites {
+        let Some(host) = site.settings().url.host_str() else { continue };
+        let host = HostPattern::Exact(host.to_ascii_lowercase().into());
+        for row in DOORS {
+            let path = site.path(row.door);
+            let segments: Vec<Segment> =
+                path.trim_start_matches('/').split('/').map(|part| Segment::Literal(part.into())).collect();
+            router.insert(&host, &segments, Methods::Only(row.methods.into()), Target::Door(doors.len()));
+            let name: Arc<str> = format!("{}/{}", site.settings().name, row.path).into();
+            let meters = wiring.metrics.route(&name);
+            doors.push(DoorPlan { site: Arc::clone(site), door: row.door, name, meters });
+        }
     }
+    doors
 }

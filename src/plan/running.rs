@@ -36,6 +36,8 @@ pub struct Plan {
     pub upstreams: Vec<Arc<Upstream>>,
     /// By number.
     pub sites: Vec<Arc<Site>>,
+    /// The sites' own addresses, by number.
+    pub doors: Vec<DoorPlan>,
     /// Cookies of ours: no upstream sees or sets one.
     pub own_cookies: OwnCookieNames,
     /// What replicas share: `sessions.redis`.
@@ -58,7 +60,7 @@ pub enum Target {
     /// The key set of identity tokens.
     Jwks,
     /// An address of a site that is ours.
-    Login(usize, Door),
+    Door(usize),
 }
 
 /// One route: what it demands, and how a request is dressed and sent.
@@ -81,6 +83,16 @@ pub struct Route {
     pub response_header_timeout: Option<Duration>,
     /// Request trailers go up to an HTTP/2 upstream.
     pub request_trailers: bool,
+    pub meters: Arc<RouteMeters>,
+}
+
+/// An address of a site that is Postern's own.
+#[derive(Debug)]
+pub struct DoorPlan {
+    pub site: Arc<Site>,
+    pub door: Door,
+    /// What the log and the metrics call it: `shop/callback`.
+    pub name: Arc<str>,
     pub meters: Arc<RouteMeters>,
 }
 

@@ -32,6 +32,7 @@ impl World {
     fn config(&self) -> String {
         format!(
             "\
+server: {{ trusted_proxies: [10.0.0.0/8] }}
 issuers:
   corp:
     issuer: {}
@@ -168,4 +169,21 @@ async fn a_bad_configuration_reaches_nothing() {
     assert_eq!(code, Some(2));
     assert!(err.contains("did you mean `echo`?"), "{err}");
     assert_eq!(world.provider.count(Endpoint::Discovery), 0);
+}
+
+/// With several providers on a site an answer that names nobody is refused: better told now than to who signs in.
+#[tokio::test]
+async fn a_provider_of_several_that_does_not_name_itself_is_reported() {
+    let (world, partner) = (World::start().await, World::start().await);
+    let issuers = format!("issuers:\n  partner: {{ issuer: {} }}\n", partner.provider.issuer());
+    let clients = "clients:\n  far: { issuer: partner, client_id: shop, client_secret: { env: SECRET } }\n";
+    let change = |config: String| {
+        let config = config.replace("issuers:\n", &issuers).replace("clients:\n", clients);
+        config.replace("sign_in: [web]", "sign_in: [web, far]")
+    };
+    let (code, out, err) = check(change(world.config())).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    let silent = json!({ "authorization_response_iss_parameter_supported": false }).as_object().unwrap().clone();
+    partner.provider.set_fault(Endpoint::Discovery, Fault::Change(silent));
+    wrong(&world, change, "sites.shop.sign_in[1]", "does not announce that its answers name it").await;
 }

@@ -2,5 +2,6 @@
 
 mod failover;
 mod gateway;
+mod guarded;
 mod outages;
 mod shared_answers;

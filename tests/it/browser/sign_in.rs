@@ -146,6 +146,8 @@ async fn an_answer_belongs_to_one_attempt_of_one_browser_and_is_taken_once() {
         let logged = || world.gateway.access().iter().any(|line| line["reason"] == reason).then_some(());
         eventually(reason, PATIENCE, logged).await;
     }
+    let at_the_door = world.gateway.access().iter().filter(|line| line["route"] == "shop/callback").count();
+    assert!(at_the_door >= 15, "{at_the_door}");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! People signing in at npm `oidc-provider`: code and PKCE, pushed requests, form_post, refresh with rotation, sign-out
-//! from either side.
+//! from either side; and all that with two gateways that share Redis.
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,7 @@ use crate::support::eventually_async;
 use crate::support::foreign::{Foreign, client};
 use crate::support::gateway::{Gateway, Start};
 use crate::support::raw::PATIENCE;
+use crate::support::redis::Redis;
 use crate::support::upstream::{Upstream, answer};
 
 const SITE: &str = "https://shop.test";
@@ -17,6 +18,7 @@ struct World {
     provider: Foreign,
     gateway: Gateway,
     upstream: Upstream,
+    config: String,
 }
 
 /// How a world differs from the usual one.
@@ -29,11 +31,13 @@ struct Setup {
     /// More of the client, of the site, in YAML flow, each with its comma.
     client: &'static str,
     site: &'static str,
+    /// Sessions lie here, if anywhere but in the gateway's memory.
+    redis: Option<String>,
 }
 
 impl World {
     async fn start(setup: Setup) -> Self {
-        let Setup { registered, provider: more, client: client_more, site } = setup;
+        let Setup { registered, provider: more, client: client_more, site, redis } = setup;
         let mut shop = client(
             "shop",
             &["authorization_code", "refresh_token"],
@@ -49,6 +53,8 @@ impl World {
         merge(&mut settings, more);
         let mut provider = Foreign::node(settings).await;
         let upstream = Upstream::start(|seen| answer(200, "text/html", format!("<p>{}", seen.target))).await;
+        let sessions = redis
+            .map_or_else(|| "store: memory".to_owned(), |url| format!("store: redis, redis: {{ urls: [\"{url}\"] }}"));
         let config = format!(
             "\
 server: {{ listeners: [{{ bind: 127.0.0.1:0 }}], workers: 1 }}
@@ -56,7 +62,7 @@ admin: {{ bind: 127.0.0.1:0 }}
 issuers: {{ corp: {{ issuer: \"{}\", audiences: [shop] }} }}
 clients: {{ web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SECRET }}, scopes: [openid, profile, email, offline_access]{client_more} }} }}
 sites: {{ shop: {{ url: \"{SITE}\", sign_in: [web]{site} }} }}
-sessions: {{ store: memory, keys: [{{ env: KEY }}] }}
+sessions: {{ keys: [{{ env: KEY }}], {sessions} }}
 upstreams: {{ app: {{ servers: [\"http://{}\"] }} }}
 routes:
   - match: {{ path: /** }}
@@ -66,10 +72,14 @@ routes:
 ",
             provider.issuer, upstream.address
         );
-        let environment = [("SECRET", "secret of shop"), ("KEY", KEY)];
-        let gateway = Gateway::start_as(Start { config: &config, environment: &environment, ..Start::default() }).await;
+        let gateway = gateway(&config).await;
         provider.knows(SITE, gateway.address());
-        Self { provider, gateway, upstream }
+        Self { provider, gateway, upstream, config }
+    }
+
+    /// Another gateway with the same configuration.
+    async fn replica(&self) -> Gateway {
+        gateway(&self.config).await
     }
 
     fn browser(&self) -> Browser {
@@ -91,6 +101,11 @@ routes:
     async fn is_signed_in(&self, browser: &mut Browser) -> bool {
         browser.step(&format!("{SITE}/cart")).await.answer.status == 200
     }
+}
+
+async fn gateway(config: &str) -> Gateway {
+    let environment = [("SECRET", "secret of shop"), ("KEY", KEY)];
+    Gateway::start_as(Start { config, environment: &environment, ..Start::default() }).await
 }
 
 fn merge(into: &mut Value, more: Value) {
@@ -189,4 +204,42 @@ async fn signing_out_there_signs_out_here() {
     })
     .await;
     assert!(world.is_signed_in(&mut other).await, "another sign-in of the same person goes on");
+}
+
+/// One of two refreshes with the same token would end everything at the provider.
+#[tokio::test]
+async fn two_replicas_refresh_a_rotated_token_once() {
+    let redis = Redis::start().await;
+    let provider = json!({ "ttl": { "AccessToken": 2 } });
+    let world = World::start(Setup { redis: Some(redis.url()), provider, ..Setup::default() }).await;
+    let replica = world.replica().await;
+    let mut here = world.browser();
+    world.sign_in(&mut here, "/orders").await;
+    let mut there = here.clone().knows(SITE, replica.address());
+    let first = world.provider.asked("/token").await;
+    eventually_async("four refreshes", PATIENCE * 2, async || {
+        let both = tokio::join!(world.is_signed_in(&mut here), world.is_signed_in(&mut there));
+        assert_eq!(both, (true, true), "after {} calls", world.provider.asked("/token").await);
+        (world.provider.asked("/token").await >= first + 4).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn signing_out_there_signs_out_at_every_replica() {
+    let redis = Redis::start().await;
+    let site = ", back_channel_logout: required";
+    let world = World::start(Setup { redis: Some(redis.url()), site, ..Setup::default() }).await;
+    let replica = world.replica().await;
+    let mut here = world.browser();
+    world.sign_in(&mut here, "/orders").await;
+    let mut there = here.clone().knows(SITE, replica.address());
+    assert!(world.is_signed_in(&mut there).await, "the session is everybody's");
+    let asked = here.open(&format!("{}/session/end", world.provider.issuer)).await;
+    here.submit(&asked, &[("logout", "yes")]).await;
+    eventually_async("the session has ended at both", PATIENCE, async || {
+        let both = tokio::join!(world.is_signed_in(&mut here), world.is_signed_in(&mut there));
+        (both == (false, false)).then_some(())
+    })
+    .await;
 }

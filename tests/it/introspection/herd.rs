@@ -41,7 +41,9 @@ async fn ten_thousand_requests_with_one_new_token_make_one_call() {
     });
     assert_eq!(statuses.len(), 10_000);
     let others: std::collections::BTreeSet<_> = statuses.iter().filter(|status| **status != 200).collect();
-    assert!(others.is_empty(), "{others:?}");
+    let metrics = world.admin("/metrics").await.text();
+    let refusals: Vec<_> = metrics.lines().filter(|line| line.starts_with("postern_refusals_total")).collect();
+    assert!(others.is_empty(), "{others:?}: {refusals:?}");
     assert_eq!(world.calls(), 1);
     assert_eq!(world.seen().len(), 10_000);
 }

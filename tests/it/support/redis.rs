@@ -11,6 +11,10 @@ use postern::seal::Secret;
 
 use super::Folder;
 
+mod guarded;
+
+pub use guarded::{GuardedCluster, GuardedWatched};
+
 /// How long a server may take to come up, or a set of them to agree.
 const COMING_UP: Duration = Duration::from_secs(20);
 
@@ -22,6 +26,8 @@ pub struct Redis {
     child: Option<Child>,
     tls: Option<TlsFiles>,
     user: Option<(String, String)>,
+    /// As whom the test itself looks in.
+    looks_in_as: Option<(String, String)>,
 }
 
 /// A CA, a server's certificate from it, and a client's.
@@ -61,34 +67,27 @@ impl Redis {
                 sha256_hex("test")
             );
             let users = folder.write("users.acl", users);
-            let files = [&files.certificate, &files.key, &files.ca].map(|path| path.display().to_string());
-            let [certificate, key, ca] = files;
-            [
-                "--port",
-                "0",
-                "--tls-port",
-                &port.to_string(),
-                "--tls-cert-file",
-                &certificate,
-                "--tls-key-file",
-                &key,
-                "--tls-ca-cert-file",
-                &ca,
-                "--tls-auth-clients",
-                "yes",
-                "--aclfile",
-                &users.display().to_string(),
-            ]
-            .map(ToOwned::to_owned)
-            .to_vec()
+            let mut arguments = tls_arguments(port, files);
+            arguments.extend(["--aclfile".to_owned(), users.display().to_string()]);
+            arguments
         };
-        Self::launch(make, Some(files.clone()), Some((user.0.to_owned(), user.1.to_owned()))).await
+        let owned = |(name, password): (&str, &str)| Some((name.to_owned(), password.to_owned()));
+        Self::launch_as(make, Some(files.clone()), owned(user), owned(("test", "test"))).await
     }
 
     async fn launch(
         make: impl Fn(u16, &Folder) -> Vec<String>,
         tls: Option<TlsFiles>,
         user: Option<(String, String)>,
+    ) -> Self {
+        Self::launch_as(make, tls, user, None).await
+    }
+
+    async fn launch_as(
+        make: impl Fn(u16, &Folder) -> Vec<String>,
+        tls: Option<TlsFiles>,
+        user: Option<(String, String)>,
+        looks_in_as: Option<(String, String)>,
     ) -> Self {
         for _ in 0..10 {
             let (port, folder) = (free_port(), Folder::new());
@@ -97,7 +96,15 @@ impl Redis {
             if arguments.first().is_none_or(|first| first.starts_with("--")) {
                 arguments.splice(0..0, ["--port".to_owned(), port.to_string()]);
             }
-            let mut redis = Self { port, folder, arguments, child: None, tls: tls.clone(), user: user.clone() };
+            let mut redis = Self {
+                port,
+                folder,
+                arguments,
+                child: None,
+                tls: tls.clone(),
+                user: user.clone(),
+                looks_in_as: looks_in_as.clone(),
+            };
             if redis.come_up().await {
                 return redis;
             }
@@ -149,8 +156,8 @@ impl Redis {
             cli.arg("--tls").arg("--cacert").arg(&files.ca).arg("--cert").arg(&files.certificate);
             cli.arg("--key").arg(&files.key);
         }
-        if self.user.is_some() {
-            cli.args(["--no-auth-warning", "--user", "test", "--pass", "test"]);
+        if let Some((name, password)) = &self.looks_in_as {
+            cli.args(["--no-auth-warning", "--user", name, "--pass", password]);
         }
         let output = cli.args(command).output().expect("redis-cli is installed: tests/run does so");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
@@ -206,6 +213,22 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// TLS on this port and nothing else, client certificates wanted.
+fn tls_arguments(port: u16, files: &TlsFiles) -> Vec<String> {
+    let [certificate, key, ca] = [&files.certificate, &files.key, &files.ca].map(|path| path.display().to_string());
+    let port = port.to_string();
+    let pairs = [
+        ("--port", "0"),
+        ("--tls-port", &*port),
+        ("--tls-cert-file", &*certificate),
+        ("--tls-key-file", &*key),
+        ("--tls-ca-cert-file", &*ca),
+        ("--tls-auth-clients", "yes"),
+        ("--tls-replication", "yes"),
+    ];
+    pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect()
 }
 
 fn settings(ports: &[u16], mode: RedisMode, tls: bool) -> RedisSettings {
