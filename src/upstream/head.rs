@@ -27,14 +27,6 @@ pub(super) fn fit(
     rule: &HostRule,
 ) -> Result<(), SendError> {
     *request.version_mut() = Version::HTTP_11;
-    if request.body().is_end_stream() {
-        // A length without a body would make the server wait for the next request's bytes.
-        if request.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
-            request.headers_mut().remove(CONTENT_LENGTH);
-        }
-    } else {
-        request.headers_mut().remove(TRANSFER_ENCODING);
-    }
     if request.uri().authority().is_some() {
         to_origin_form(request)?;
     }
@@ -61,6 +53,11 @@ pub(super) fn fit(
 
 /// `:scheme` and `:authority` instead of `Host` (RFC 9113 section 8.3.1).
 fn to_http2(request: &mut Request<RequestBody>, endpoint: &Endpoint) -> Result<(), SendError> {
+    // A length without a body would make the server wait for it.
+    if request.body().is_end_stream() && request.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        request.headers_mut().remove(CONTENT_LENGTH);
+    }
+    request.headers_mut().remove(TRANSFER_ENCODING);
     let host = request.headers_mut().remove(HOST);
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let mut parts = Parts::default();

@@ -66,8 +66,8 @@ pub struct Repeated;
 /// Our cookies of one request. Never printed.
 #[derive(Clone, Default)]
 pub struct OwnCookies {
-    fields: SmallVec<[HeaderValue; 1]>,
-    found: SmallVec<[Found; 4]>,
+    fields: Vec<HeaderValue>,
+    found: Vec<Found>,
 }
 
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::BytesMut;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderName};
 use http::{Response, StatusCode, Version};
 use httparse::Status;
 use memchr::memchr_iter;
@@ -15,6 +15,8 @@ use crate::wire::BoxError;
 
 /// Fields of one head.
 const MOST_FIELDS: usize = 100;
+/// Longer names are not kept. Bytes.
+const USUAL_NAME: usize = 64;
 
 /// How long the body of an answer is (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ pub fn may_end(bytes: &[u8], from: usize) -> bool {
 pub type Head = (Response<()>, Said);
 
 /// Takes a head out of `buffer`; `None` if its end is not there. The fields' values share the buffer's memory.
-pub fn take(buffer: &mut BytesMut) -> Result<Option<Head>, BoxError> {
+pub fn take(buffer: &mut BytesMut, names: &mut Names) -> Result<Option<Head>, BoxError> {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
@@ -67,9 +69,14 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Head>, BoxError> {
     *head.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default())?;
     *head.version_mut() = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let (mut said, mut placed) = (Said::default(), Placed::new());
+    names.rewind();
     for field in parsed.headers {
-        let name = HeaderName::from_bytes(field.name.as_bytes())?;
+        let name = names.next(field.name)?;
         said.hear(&name, field.value);
+        // It was about this connection and is heard; whatever else it may name, `clean_response` sees to.
+        if name == CONNECTION && names_nothing(field.value) {
+            continue;
+        }
         // Where it lies is all that outlives the borrow of the buffer.
         let from = field.value.as_ptr() as usize - buffer.as_ptr() as usize;
         placed.push((name, from..from + field.value.len()));
@@ -85,6 +92,42 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Head>, BoxError> {
 }
 
 type Placed = SmallVec<[(HeaderName, Range<usize>); 16]>;
+
+/// A `Connection` field without the name of another field.
+fn names_nothing(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+}
+
+/// The names of the last answer's fields, in their order and as they were written: a server mostly writes the same again,
+/// and to compare a name costs a fraction of reading it.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: Vec<(Box<str>, HeaderName)>,
+    at: usize,
+}
+
+impl Names {
+    fn rewind(&mut self) {
+        self.at = 0;
+    }
+
+    fn next(&mut self, text: &str) -> Result<HeaderName, InvalidHeaderName> {
+        let at = self.at;
+        self.at += 1;
+        if let Some((written, name)) = self.known.get(at)
+            && **written == *text
+        {
+            return Ok(name.clone());
+        }
+        let name = HeaderName::from_bytes(text.as_bytes())?;
+        // Names of a usual length only: what is kept for a connection stays small.
+        if text.len() <= USUAL_NAME && at <= self.known.len() {
+            self.known.truncate(at);
+            self.known.push((text.into(), name.clone()));
+        }
+        Ok(name)
+    }
+}
 
 /// The fields of a trailer section that ends with its empty line.
 pub fn trailers(bytes: &[u8]) -> Result<HeaderMap, BoxError> {

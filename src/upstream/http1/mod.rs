@@ -49,6 +49,7 @@ pub(super) struct Http1 {
     buffer: BytesMut,
     /// Where request heads are written; kept for its memory.
     head: Vec<u8>,
+    names: answer::Names,
     /// The endpoint's generation when this was opened.
     pub generation: u32,
     /// The pool's coarse time when this was last put back.
@@ -90,6 +91,7 @@ impl Http1 {
             socket: Socket::new(stream, place),
             buffer: BytesMut::new(),
             head: Vec::new(),
+            names: answer::Names::default(),
             generation,
             since: 0,
             reused: false,
@@ -176,7 +178,7 @@ impl Exchange<'_> {
             let taken = match self.scanned {
                 0 if before == 0 => Ok(None),
                 from if from > 0 && !answer::may_end(buffer, from) => Ok(None),
-                _ => answer::take(buffer),
+                _ => answer::take(buffer, &mut self.http1.names),
             };
             match taken {
                 Err(error) => return Some(Err(Fault::Malformed(error))),

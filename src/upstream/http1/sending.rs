@@ -237,15 +237,18 @@ fn write_head(request: &Request<RequestBody>, coding: Coding, memory: Vec<u8>) -
     head.push(b' ');
     head.extend_from_slice(target.as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut says_length = false;
     for (name, value) in request.headers() {
         // The one opinion on the body's length is that by which it is written.
-        if *name != TRANSFER_ENCODING && *name != CONTENT_LENGTH {
+        if *name == CONTENT_LENGTH {
+            says_length = true;
+        } else if *name != TRANSFER_ENCODING {
             write_field(&mut head, name.as_str(), value.as_bytes());
         }
     }
     match coding {
         // Said where the client said it: some servers want it with each POST.
-        Coding::Empty if !request.headers().contains_key(CONTENT_LENGTH) => {}
+        Coding::Empty if !says_length => {}
         Coding::Empty => write_field(&mut head, CONTENT_LENGTH.as_str(), b"0"),
         Coding::Length(length) => write_field(&mut head, CONTENT_LENGTH.as_str(), length.to_string().as_bytes()),
         Coding::Chunked => write_field(&mut head, TRANSFER_ENCODING.as_str(), b"chunked"),
