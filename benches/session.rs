@@ -1,5 +1,6 @@
 //! What a session costs a request: a cookie that was opened before, one that comes for the first time, and, to compare, a
 //! token that is remembered (`benches/token.rs`).
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 use std::hint::black_box;
 use std::sync::Arc;
