@@ -17,6 +17,9 @@ pub(super) fn run(sources: Sources, online: bool) -> ExitCode {
     };
     eprint!("{}", checked.warnings);
     print!("{}", checked.describe());
+    for note in checked.notes() {
+        println!("note: {note}");
+    }
     let counts = if checked.warnings.is_empty() { "no warnings".to_owned() } else { checked.warnings.counts() };
     let routes = checked.routes.len();
     println!("ok: {routes} route{}, {counts}", if routes == 1 { "" } else { "s" });

@@ -5,7 +5,17 @@ use std::fmt::Write;
 use super::settings::{AccessSettings, Checked, RouteSettings, RulesSettings};
 use crate::config::route::Authorization;
 
+/// Contract, section 8.
+const REPLICAS: &str = "one renewal a session, codes used once and logouts by the provider hold for each process alone; \
+                        replicas share them with `sessions.redis`";
+
 impl Checked {
+    /// What is right as it is, and good to know; one line each.
+    pub fn notes(&self) -> Vec<&'static str> {
+        let alone = !self.sites.is_empty() && self.sessions.redis.is_none();
+        alone.then_some(REPLICAS).into_iter().collect()
+    }
+
     /// `GET /orders/{id}  bearer corp, scopes orders:read  -> orders`, aligned.
     pub fn describe(&self) -> String {
         let rows: Vec<[String; 3]> = self.routes.iter().map(|route| self.row(route)).collect();

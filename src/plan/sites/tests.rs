@@ -67,6 +67,17 @@ fn a_session_route_without_hosts_is_for_its_sites_host() {
 }
 
 #[test]
+fn what_replicas_share_is_told() {
+    let alone = checked(&site("")).unwrap();
+    assert!(alone.notes().iter().any(|note| note.contains("sessions.redis")), "{:?}", alone.notes());
+    let shared = site("")
+        .replace("{ keys: [{ env: KEY }] }", "{ keys: [{ env: KEY }], redis: { urls: ['rediss://redis:6379'] } }");
+    assert!(checked(&shared).unwrap().notes().is_empty());
+    let none = "issuers: {}\nupstreams: { app: { servers: ['http://127.0.0.1:9001'] } }\nroutes: [{ match: { path: /** }, upstream: app, access: public }]\n";
+    assert!(checked(none).unwrap().notes().is_empty());
+}
+
+#[test]
 fn a_session_and_a_token_may_guard_one_route() {
     let text = site("").replace(
         "{ session: { site: shop } }",
