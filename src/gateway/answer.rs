@@ -48,11 +48,10 @@ impl Body for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let polled = match &mut this.content {
+        let mut polled = match &mut this.content {
             Content::Ours(body) => Pin::new(body).poll_frame(cx),
             Content::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
-        let mut polled = polled;
         if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&mut polled, &this.exchange)
             && let Some(trailers) = frame.trailers_mut()
         {
