@@ -46,11 +46,13 @@ pub struct Registration {
     settings: RegistrationSettings,
     issuer: Arc<Issuer>,
     visitors: Arc<Semaphore>,
+    callers: Arc<Semaphore>,
     sessions: Arc<Semaphore>,
 }
 
-/// Requests of one kind to one issuer that are under way: those that anybody can cause (pushed requests, codes), and those
-/// of people who are signed in (renewals, revocations). The one never takes the place of the other.
+/// Requests of one kind to one issuer that are under way: those that any browser can cause (pushed requests, codes), those
+/// that any program can cause (passwords), and those on behalf of somebody who is known, Postern itself included (renewals,
+/// revocations, exchanges). None takes the place of another.
 const MOST_AT_ONCE: usize = 64;
 
 /// How long a request of somebody who is signed in waits for its turn: after an outage many come at once.
@@ -59,7 +61,11 @@ const TURN: Duration = Duration::from_secs(5);
 /// On whose behalf a request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
+    /// A browser that nobody knows yet.
     Visitor,
+    /// A program that nobody knows yet.
+    Caller,
+    /// Somebody who is known.
     Session,
 }
 
@@ -85,7 +91,7 @@ impl From<FetchError> for Unanswered {
 impl Registration {
     pub fn new(settings: RegistrationSettings, issuer: Arc<Issuer>) -> Arc<Self> {
         let room = || Arc::new(Semaphore::new(MOST_AT_ONCE));
-        Arc::new(Self { settings, issuer, visitors: room(), sessions: room() })
+        Arc::new(Self { settings, issuer, visitors: room(), callers: room(), sessions: room() })
     }
 
     /// Its name in the configuration.
@@ -123,10 +129,11 @@ impl Registration {
         Ok(ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))??)
     }
 
-    /// The right to make one more request. Visitors do not wait: a queue of theirs would be as long as they like.
+    /// The right to make one more request. Whom nobody knows does not wait: a queue of theirs would be as long as they like.
     async fn turn(&self, cause: Cause) -> Result<OwnedSemaphorePermit, Unanswered> {
         match cause {
             Cause::Visitor => Arc::clone(&self.visitors).try_acquire_owned().map_err(|_| Unanswered::Busy),
+            Cause::Caller => Arc::clone(&self.callers).try_acquire_owned().map_err(|_| Unanswered::Busy),
             Cause::Session => tokio::select! {
                 turn = Arc::clone(&self.sessions).acquire_owned() => turn.map_err(|_| Unanswered::Busy),
                 () = self.issuer.clock().sleep(TURN) => Err(Unanswered::Busy),

@@ -1,4 +1,4 @@
-//! The token endpoint (RFC 6749 sections 4.1.3, 5 and 6). Comes in: a typed grant. Goes out: a [`TokenSet`], or a
+//! The token endpoint (RFC 6749 sections 4.1.3, 4.3, 4.4, 5 and 6; RFC 8693). Comes in: a typed grant. Goes out: a [`TokenSet`], or a
 //! [`TokenError`] that says whether the grant is spent. A grant is sent once: whoever got no answer can't know whether the
 //! issuer took it, and a code or a rotated refresh token that comes twice ends everything that came of it (RFC 9700
 //! sections 2.1.1 and 4.14).
@@ -23,7 +23,27 @@ pub enum Grant<'a> {
     Code { code: &'a Secret, redirect_uri: &'a str, verifier: Option<&'a Verifier> },
     /// RFC 6749 section 6.
     Refresh { token: &'a Secret },
+    /// RFC 6749 section 4.4: the client's own token.
+    ClientCredentials(Target<'a>),
+    /// RFC 6749 section 4.3, for callers who know nothing better (RFC 9700 section 2.4).
+    Password { username: &'a str, password: &'a Secret, target: Target<'a> },
+    /// RFC 8693 section 2.1: a caller's access token for one that is for `target`. With `actor` the new one says who acts.
+    Exchange { subject: &'a Secret, actor: Option<&'a Secret>, target: Target<'a> },
 }
+
+/// What a token is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Space-separated; `None` leaves it to the issuer.
+    pub scope: Option<&'a str>,
+    /// The logical name of whom it is for (RFC 8693 section 2.1).
+    pub audience: Option<&'a str>,
+    /// The address of whom it is for (RFC 8707 section 2).
+    pub resource: Option<&'a str>,
+}
+
+/// The type of an access token, whatever it looks like (RFC 8693 section 3).
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// What the issuer hands out (RFC 6749 section 5.1, OpenID Connect Core section 3.1.3.3).
 #[derive(Clone, Debug)]
@@ -104,7 +124,8 @@ impl Registration {
         let endpoint = endpoint.ok_or(TokenError::Unreachable(Unanswered::NoEndpoint("token")))?;
         let cause = match grant {
             Grant::Code { .. } => Cause::Visitor,
-            Grant::Refresh { .. } => Cause::Session,
+            Grant::Password { .. } => Cause::Caller,
+            Grant::Refresh { .. } | Grant::ClientCredentials(_) | Grant::Exchange { .. } => Cause::Session,
         };
         let reply = self.ask(cause, endpoint, form(grant)).await?;
         read(&reply)
@@ -124,6 +145,30 @@ fn form(grant: Grant<'_>) -> Form {
         Grant::Refresh { token } => {
             Form::default().with("grant_type", "refresh_token").with("refresh_token", token.expose())
         }
+        Grant::ClientCredentials(target) => target.add_to(Form::default().with("grant_type", "client_credentials")),
+        Grant::Password { username, password, target } => {
+            let form = Form::default().with("grant_type", "password");
+            target.add_to(form.with("username", username).with("password", password.expose()))
+        }
+        Grant::Exchange { subject, actor, target } => {
+            let form = Form::default().with("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+            let form = form.with("subject_token", subject.expose()).with("subject_token_type", ACCESS_TOKEN);
+            let form = match actor {
+                Some(actor) => form.with("actor_token", actor.expose()).with("actor_token_type", ACCESS_TOKEN),
+                None => form,
+            };
+            target.add_to(form.with("requested_token_type", ACCESS_TOKEN))
+        }
+    }
+}
+
+impl Target<'_> {
+    fn add_to(self, form: Form) -> Form {
+        let named = [("scope", self.scope), ("audience", self.audience), ("resource", self.resource)];
+        named
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .fold(form, |form, (name, value)| form.with(name, value))
     }
 }
 
@@ -286,5 +331,26 @@ mod tests {
         let wanted = "grant_type=authorization_code&code=c%261&redirect_uri=https%3A%2F%2Fshop.example%2Foauth2%2Fcallback&code_verifier=v";
         assert_eq!(sent, wanted);
         assert_eq!(form(Grant::Refresh { token: &code }).encode(), "grant_type=refresh_token&refresh_token=c%261");
+        let target = Target { scope: Some("read write"), audience: Some("orders"), resource: None };
+        assert_eq!(
+            form(Grant::ClientCredentials(target)).encode(),
+            "grant_type=client_credentials&scope=read+write&audience=orders"
+        );
+        let password = Secret::new("p&w".to_owned());
+        assert_eq!(
+            form(Grant::Password { username: "al:ice", password: &password, target: Target::default() }).encode(),
+            "grant_type=password&username=al%3Aice&password=p%26w"
+        );
+        let urn = "urn%3Aietf%3Aparams%3Aoauth%3A";
+        let (subject, actor) = (Secret::new("s".to_owned()), Secret::new("a".to_owned()));
+        let target = Target { resource: Some("https://orders.example"), ..Target::default() };
+        assert_eq!(
+            form(Grant::Exchange { subject: &subject, actor: Some(&actor), target }).encode(),
+            format!(
+                "grant_type={urn}grant-type%3Atoken-exchange&subject_token=s&subject_token_type={urn}token-type%3Aaccess_token\
+                 &actor_token=a&actor_token_type={urn}token-type%3Aaccess_token\
+                 &requested_token_type={urn}token-type%3Aaccess_token&resource=https%3A%2F%2Forders.example"
+            )
+        );
     }
 }

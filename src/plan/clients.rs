@@ -2,7 +2,7 @@
 
 use super::findings::Findings;
 use super::settings::{ClientCredentials, ClientSettings, IssuerSettings};
-use super::{access, issuers};
+use super::{access, grants, issuers};
 use crate::config::ValuePath;
 use crate::config::client::{Authentication, Client, Pkce};
 
@@ -33,6 +33,7 @@ fn one(
         let message = "a code that leaks can be redeemed by whoever finds it";
         findings.warning(&at.key("pkce"), message, "leave it out unless the issuer refuses PKCE");
     }
+    grants::combination(findings, at, written);
     let mut grant_types = Vec::new();
     for grant_type in written.allowed_grant_types.as_slice() {
         if !grant_types.contains(grant_type) {

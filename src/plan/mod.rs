@@ -12,6 +12,7 @@ pub mod compile;
 mod describe;
 mod files;
 mod findings;
+mod grants;
 mod identity;
 mod introspection;
 mod issuers;

@@ -8,7 +8,7 @@ use url::Url;
 use super::findings::Findings;
 use super::patterns::PathPattern;
 use super::settings::{ClientSettings, CookieSettings, SessionsSettings, SiteSettings};
-use super::{issuers, login, server};
+use super::{grants, issuers, login, server};
 use crate::config::ValuePath;
 use crate::config::client::GrantType;
 use crate::config::session::Store;
@@ -136,9 +136,8 @@ fn sign_in(
         };
         if found.contains(&number) {
             findings.error(&at, format!("`{name}` is there twice"));
-        } else if !client.grant_types.contains(&GrantType::AuthorizationCode) {
-            let hint = "add `authorization_code` to its `allowed_grant_types`";
-            findings.error_with(&at, format!("`{name}` may not sign people in by code"), hint);
+        } else if !grants::allowed(findings, &at, client, GrantType::AuthorizationCode) {
+            // Said.
         } else if !client.scopes.iter().any(|scope| scope == "openid") {
             let message = format!("`{name}` does not ask for `openid`: the issuer would not say who signed in");
             findings.error_with(&at, message, "add `openid` to its `scopes`");

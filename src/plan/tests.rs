@@ -323,6 +323,46 @@ fn a_client_is_registered_somewhere_and_has_what_its_method_shows() {
 }
 
 #[test]
+fn grants_that_make_no_sense_together_are_refused_with_the_reason() {
+    let of = |more: &str| {
+        let client = format!("{{ issuer: corp, client_id: a, client_secret: x, {more} }}");
+        let found = findings(&with_clients(&format!("{{ a: {client} }}")));
+        found.into_iter().filter(|one| !one.contains("in the open")).collect::<Vec<_>>().join("\n")
+    };
+    for (more, finding) in [
+        (
+            "allowed_grant_types: [implicit, authorization_code]",
+            "allowed_grant_types: `implicit` beside `authorization_code`",
+        ),
+        ("allowed_grant_types: [hybrid, implicit]", "allowed_grant_types: `implicit` beside `hybrid`"),
+        (
+            "allowed_grant_types: [authorization_code, hybrid]",
+            "allowed_grant_types: `authorization_code` beside `hybrid`",
+        ),
+        (
+            "allowed_grant_types: [client_credentials, refresh_token]",
+            "allowed_grant_types: `refresh_token` without a grant",
+        ),
+        ("allowed_grant_types: [implicit, refresh_token]", "allowed_grant_types: `refresh_token` without a grant"),
+        (
+            "allowed_grant_types: [authorization_code], scopes: [openid, offline_access]",
+            "scopes[1]: `offline_access` asks",
+        ),
+        ("allow_access_tokens_via_browser: true", "allow_access_tokens_via_browser: has no effect"),
+    ] {
+        let found = of(more);
+        assert!(found.starts_with(&format!("clients.a.{finding}")) && !found.contains('\n'), "{more}: {found}");
+    }
+    for set in
+        ["code", "hybrid_and_client_credentials", "implicit_and_client_credentials", "resource_owner_password", "[]"]
+    {
+        assert_eq!(of(&format!("allowed_grant_types: {set}")), "", "{set}");
+    }
+    let public = "{ a: { issuer: corp, client_id: a, authentication: none, allowed_grant_types: client_credentials } }";
+    assert!(findings(&with_clients(public))[0].contains("`client_credentials` without credentials"));
+}
+
+#[test]
 fn an_endpoint_is_held_to_the_rule_of_its_issuer() {
     let of = |endpoints: &str| {
         findings(&with_issuer(&format!("issuer: 'https://login.example.com', endpoints: {{ {endpoints} }}")))

@@ -30,7 +30,7 @@ fn with(sessions: &str, sites: &str, routes: &str) -> String {
 issuers: {{ corp: {{ issuer: 'https://login.example.com' }} }}
 clients:
   web: {{ issuer: corp, client_id: shop, authentication: none }}
-  machine: {{ issuer: corp, client_id: m, authentication: none, allowed_grant_types: client_credentials }}
+  machine: {{ issuer: corp, client_id: m, client_secret: {{ env: KEY }}, allowed_grant_types: client_credentials }}
   bare: {{ issuer: corp, client_id: b, authentication: none, scopes: [profile] }}
 sessions: {sessions}
 sites: {sites}
@@ -168,7 +168,7 @@ fn people_sign_in_by_clients_that_can_do_that() {
     assert_eq!(by(""), ["sites.shop: `sign_in` is missing"]);
     assert_eq!(by("wbe"), ["sites.shop.sign_in[0]: no client is called `wbe`"]);
     assert_eq!(by("web, web"), ["sites.shop.sign_in[1]: `web` is there twice"]);
-    assert_eq!(by("machine"), ["sites.shop.sign_in[0]: `machine` may not sign people in by code"]);
+    assert_eq!(by("machine"), ["sites.shop.sign_in[0]: `machine` may not use `authorization_code`"]);
     let message = "sites.shop.sign_in[0]: `bare` does not ask for `openid`: the issuer would not say who signed in";
     assert_eq!(by("bare"), [message]);
 }
