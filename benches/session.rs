@@ -86,6 +86,7 @@ fn session(now: Time, number: u32) -> Session {
         sid: Some(format!("sid-{number}").into()),
         signed_in_at: now,
         seen_at: now,
+        ends_at: None,
         generation: 0,
         tokens: Tokens {
             access: Some(Secret::new("a".repeat(43))),

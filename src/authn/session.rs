@@ -67,7 +67,7 @@ impl SessionWay {
             how: How::Session,
             scopes: ScopeSet::parse(scope),
             claims: session.claims.clone(),
-            expires_at: session.signed_in_at.plus(self.sessions.settings().absolute),
+            expires_at: session.over_at(self.sessions.settings().absolute),
         });
         Some(match &session.tokens.access {
             Some(token) => caller.with_token(token.clone(), session.tokens.access_expires_at),

@@ -23,8 +23,9 @@ pub struct Site {
     pub sign_in: Vec<String>,
     /// What the provider is asked for.
     pub response_type: ResponseType,
-    /// How the provider's answer comes back.
-    pub response_mode: ResponseMode,
+    /// How the provider's answer comes back; `query` for `code`, else `form_post`, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_mode: Option<ResponseMode>,
     /// Parameters that are passed on to the provider as they are.
     pub authorize: Authorize,
     /// Merge the userinfo answer into the claims; its `sub` must agree.
@@ -58,7 +59,7 @@ impl Default for Site {
             url: None,
             sign_in: Vec::new(),
             response_type: ResponseType::Code,
-            response_mode: ResponseMode::Query,
+            response_mode: None,
             authorize: Authorize::default(),
             userinfo: false,
             cookie: Cookie::default(),
@@ -77,12 +78,18 @@ impl Default for Site {
 
 words! {
     /// The `response_type` of the authorization request (RFC 6749 section 3.1.1, OIDC Core section 3).
-    ResponseType { #[default] Code = "code" }
-    later { "code id_token", "id_token", "id_token token", "code token", "code id_token token" }
+    ResponseType {
+        #[default] Code = "code", CodeIdToken = "code id_token", IdToken = "id_token",
+        IdTokenToken = "id_token token", CodeToken = "code token", CodeIdTokenToken = "code id_token token",
+    }
+    refused { "token" => "says nobody who signed in: `id_token token`, or better `code`" }
 }
 words! {
-    /// The `response_mode` of the authorization request.
-    ResponseMode { #[default] Query = "query", FormPost = "form_post" } later { "fragment", "jwt" }
+    /// The `response_mode` of the authorization request. `jwt` is the signed form (JARM) of what is usual for the type.
+    ResponseMode {
+        #[default] Query = "query", FormPost = "form_post", Fragment = "fragment", Jwt = "jwt",
+        QueryJwt = "query.jwt", FormPostJwt = "form_post.jwt", FragmentJwt = "fragment.jwt",
+    }
 }
 words! {
     /// `auto` takes logout tokens; `required` also refuses a set-up in which they could not reach every process.

@@ -282,8 +282,6 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "clients: { a: { private_key: { file: x } } }",
         "clients: { a: { key_id: x } }",
         "clients: { a: { assertion: { file: x } } }",
-        "sites: { a: { response_type: code id_token } }",
-        "sites: { a: { response_mode: jwt } }",
         "telemetry: { otlp: {} }",
         "server: { mode: report_only }",
         "server: { mode: { enforce: 10% } }",

@@ -107,7 +107,8 @@ pub enum Fault {
     WrongState,
     /// At `authorize`: no `state`.
     MissingState,
-    /// Members of the JSON answer are set to these values; null removes one.
+    /// Members of the JSON answer are set to these values; null removes one. At `authorize`: parameters of the answer that
+    /// goes to the client.
     Change(Map<String, Value>),
     /// ID tokens (logout tokens at `backchannel_logout`) that this endpoint makes lie.
     Lie(Lie),
@@ -149,8 +150,8 @@ impl Fault {
 
     /// Whether, at the authorization endpoint, it shows in the answer to the client rather than in that to the browser.
     fn is_for_the_client(&self) -> bool {
-        use Fault::{Lie, MissingIssuer, MissingState, OAuthError, WrongIssuer, WrongState};
-        matches!(self, Lie(_) | OAuthError(_) | WrongIssuer | MissingIssuer | WrongState | MissingState)
+        use Fault::{Change, Lie, MissingIssuer, MissingState, OAuthError, WrongIssuer, WrongState};
+        matches!(self, Change(_) | Lie(_) | OAuthError(_) | WrongIssuer | MissingIssuer | WrongState | MissingState)
     }
 
     /// The names that [`parse`](Self::parse) knows.

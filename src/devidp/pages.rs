@@ -73,7 +73,7 @@ pub fn sign_in(realm: &Realm, client: &str, transaction: &str, name: Option<&str
 }
 
 /// OAuth 2.0 Form Post Response Mode.
-pub fn form_post(redirect_uri: &str, members: &[(&'static str, String)]) -> Answer {
+pub fn form_post(redirect_uri: &str, members: &[(String, String)]) -> Answer {
     let body = format!(
         "<form method=\"post\" action=\"{}\">\n{}<button>Go on</button>\n</form>\n<script>{POST_SCRIPT}</script>",
         escape(redirect_uri),

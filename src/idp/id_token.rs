@@ -15,6 +15,7 @@ use crate::caller::Claims;
 use crate::clock::Time;
 use crate::jose::token::without_application;
 use crate::jose::{Algorithm, Header, Jws, claims, json, verify};
+use crate::seal::Secret;
 
 /// The longest ID token that is looked at. Bytes.
 pub const LIMIT: usize = 64 * 1024;
@@ -55,6 +56,13 @@ pub enum Companion<'a> {
     MayBeBound(&'a str),
     /// The hash must be there: it is what protects something that came through the browser.
     Bound(&'a str),
+}
+
+impl<'a> Companion<'a> {
+    /// What came, if it came, to be bound as `bound` says: one of the variants.
+    pub fn of(text: Option<&'a Secret>, bound: fn(&'a str) -> Self) -> Self {
+        text.map_or(Self::None, |text| bound(text.expose()))
+    }
 }
 
 /// An ID token whose every rule and whose signature held.

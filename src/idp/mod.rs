@@ -7,12 +7,14 @@ pub mod breaker;
 pub mod client_auth;
 pub mod discovery;
 pub mod fetch;
+pub mod front_token;
 pub mod id_token;
 pub mod introspect;
 pub mod keys;
 pub mod logout_token;
 pub mod registration;
 pub mod revoke;
+pub mod signed_answer;
 pub mod token;
 pub mod userinfo;
 

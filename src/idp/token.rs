@@ -219,7 +219,7 @@ fn tokens(members: &Claims) -> Result<TokenSet, TokenError> {
 }
 
 /// Ten years: whoever says more means for ever, and sums must not overflow.
-const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
+pub(super) const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
 
 /// `3600.0` is what some write.
 fn whole(number: &Value) -> Option<u64> {

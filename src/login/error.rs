@@ -7,6 +7,7 @@ use super::response::{ProviderError, ResponseError};
 use crate::idp::authorize::AuthorizeError;
 use crate::idp::id_token::IdTokenError;
 use crate::idp::logout_token::LogoutTokenError;
+use crate::idp::signed_answer::SignedAnswerError;
 use crate::idp::token::TokenError;
 use crate::idp::userinfo::UserinfoError;
 use crate::kv::KvError;
@@ -30,6 +31,8 @@ pub enum LoginError {
     Transaction(#[from] TransactionError),
     #[error("its state was used before")]
     Replayed,
+    #[error("its signature, or what it says of itself, is not good: {0}")]
+    SignedAnswer(#[from] SignedAnswerError),
     #[error("it is not, or not surely, the answer of the provider that was asked")]
     OtherIssuer,
     #[error("the provider refused: {0}")]
@@ -42,6 +45,10 @@ pub enum LoginError {
     NoIdToken,
     #[error("the ID token is not good: {0}")]
     IdToken(#[from] IdTokenError),
+    #[error("the ID token of the token endpoint is about another subject than the one that came through the browser")]
+    Disagree,
+    #[error("userinfo is to be asked, and there is no access token")]
+    NoAccessToken,
     #[error("{0}")]
     Userinfo(#[from] UserinfoError),
     #[error("the logout token is not good: {0}")]
@@ -78,7 +85,10 @@ const SOON: Duration = Duration::from_secs(1);
 impl LoginError {
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Carrier | Self::Body(_) | Self::Form(_) | Self::Response(_) => Reason::LoginAnswer,
+            Self::SignedAnswer(SignedAnswerError::Keys(_)) => Reason::IssuerUnreachable,
+            Self::Carrier | Self::Body(_) | Self::Form(_) | Self::Response(_) | Self::SignedAnswer(_) => {
+                Reason::LoginAnswer
+            }
             Self::Transaction(_) => Reason::LoginState,
             Self::Replayed => Reason::LoginReplayed,
             Self::OtherIssuer => Reason::LoginIssuer,
@@ -92,8 +102,8 @@ impl LoginError {
             Self::IdToken(IdTokenError::Keys(_)) | Self::LogoutToken(LogoutTokenError::Keys(_)) => {
                 Reason::IssuerUnreachable
             }
-            Self::NoIdToken | Self::IdToken(_) => Reason::LoginIdToken,
-            Self::Userinfo(_) => Reason::LoginUserinfo,
+            Self::NoIdToken | Self::IdToken(_) | Self::Disagree => Reason::LoginIdToken,
+            Self::Userinfo(_) | Self::NoAccessToken => Reason::LoginUserinfo,
             Self::LogoutToken(_) | Self::LogoutReplayed => Reason::LogoutToken,
             Self::NoSession => Reason::CredentialMissing,
             Self::Find(FindError::Repeated) => Reason::CredentialRepeated,
@@ -109,9 +119,9 @@ impl LoginError {
             Self::Authorize(AuthorizeError::Unanswered(_))
             | Self::Token(TokenError::Unreachable(_))
             | Self::Userinfo(UserinfoError::Unreachable(_)) => outage(SOON),
-            Self::IdToken(IdTokenError::Keys(keys)) | Self::LogoutToken(LogoutTokenError::Keys(keys)) => {
-                outage(keys.retry_after)
-            }
+            Self::IdToken(IdTokenError::Keys(keys))
+            | Self::SignedAnswer(SignedAnswerError::Keys(keys))
+            | Self::LogoutToken(LogoutTokenError::Keys(keys)) => outage(keys.retry_after),
             Self::Find(FindError::Issuer { retry_after }) => outage(*retry_after),
             Self::Find(FindError::Store(error)) | Self::Store(error) => match error.retry_after() {
                 Some(retry_after) => outage(retry_after),
@@ -140,7 +150,8 @@ impl LoginError {
             | Self::Store(_)
             | Self::Token(TokenError::Unreachable(_))
             | Self::Userinfo(UserinfoError::Unreachable(_))
-            | Self::IdToken(IdTokenError::Keys(_)) => {
+            | Self::IdToken(IdTokenError::Keys(_))
+            | Self::SignedAnswer(SignedAnswerError::Keys(_)) => {
                 "Signing in is not possible right now. Please try again in a moment."
             }
             _ => "The answer of the provider could not be used.",

@@ -25,7 +25,7 @@ pub use error::{Failure, LoginError};
 pub use landing::{Allowed, Landing, Landings};
 pub use pages::Brand;
 pub use preserve::{Form, Forms};
-pub use response::{Flow, Mode};
+pub use response::{Carrier, Flow, Mode};
 pub use start::{Ask, Needs};
 
 use crate::idp::Registration;

@@ -116,6 +116,28 @@ pub fn send_again(brand: &Brand, target: &str, fields: &[(String, String)]) -> R
     page_with(brand, StatusCode::OK, "One moment", &body, &format!("; script-src {}", hash(SEND)))
 }
 
+/// Posts the fragment of its own address to `action`, which is where it was fetched from, and takes it out of the address:
+/// what is in there would stay in the browser's history. What comes twice is sent twice, for the callback to refuse.
+const POST_FRAGMENT: &str = "const form=document.forms[0],answer=location.hash.slice(1);\
+history.replaceState(null,'',location.pathname);\
+for(const [name,value] of new URLSearchParams(answer)){const field=document.createElement('input');\
+field.type='hidden';field.name=name;field.value=value;form.append(field)}\
+form.submit()";
+
+/// Fetches an answer that the provider put into the fragment, which browsers send to nobody. Without a script it can't be.
+pub fn fetch_answer(brand: &Brand, action: &str, start: &str) -> Response<Body> {
+    let body = format!(
+        "<p role=\"status\">You are being signed in.</p>\n\
+         <noscript><p role=\"alert\">Your browser runs no script here, and what the provider answered can be read by one only. \
+         Please allow scripts for this site, then start again.</p>\n\
+         <p><a class=\"act\" href=\"{}\">Start again</a></p></noscript>\n\
+         <form method=\"post\" action=\"{}\" accept-charset=\"utf-8\"></form>\n<script>{POST_FRAGMENT}</script>",
+        escape(start),
+        escape(action),
+    );
+    page_with(brand, StatusCode::OK, "One moment", &body, &format!("; script-src {}", hash(POST_FRAGMENT)))
+}
+
 fn hidden(name: &str, value: &str) -> String {
     format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">\n", escape(name), escape(value))
 }
@@ -213,6 +235,20 @@ mod tests {
             assert!(!html.contains("<script") && !html.contains("Sh<o>p"), "{html}");
             assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("url("), "{html}");
             assert_eq!(html.matches("<h1>").count(), 1);
+        }
+    }
+
+    #[test]
+    fn the_only_script_of_a_page_is_the_one_that_its_policy_names() {
+        let fields = [("a\"><script>".to_owned(), "</form><script>alert(1)</script>".to_owned())];
+        let nasty = "\"><script>alert(1)</script>";
+        for response in [send_again(&brand(), nasty, &fields), fetch_answer(&brand(), nasty, nasty)] {
+            let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+            let html = html(response);
+            let (_, script) = html.split_once("<script>").unwrap();
+            let (script, rest) = script.split_once("</script>").unwrap();
+            assert!(policy.contains(&format!("script-src {}", hash(script))), "{policy}");
+            assert!(!rest.contains("<script") && !policy.contains("unsafe"), "{html}");
         }
     }
 

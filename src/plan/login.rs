@@ -18,12 +18,12 @@ use crate::authn::{AllowedPath, CrossSite};
 use crate::config::ValuePath;
 use crate::config::client::{Par, Pkce};
 use crate::config::session::Store;
-use crate::config::site::{Authorize, BackChannelLogout, Pages, ResponseMode, SameSite};
+use crate::config::site::{Authorize, BackChannelLogout, Pages, SameSite};
 use crate::config::values::ByteSize;
 use crate::idp::authorize::Wishes;
 use crate::idp::{self, Issuer, Registration, RegistrationSettings};
 use crate::kv::{Kv, MemoryKv, MemoryKvLimits};
-use crate::login::{self, Allowed, Brand, DOORS, Flow, Forms, Landing, Landings, Mode, Site};
+use crate::login::{self, Allowed, Brand, DOORS, Forms, Landing, Landings, Site};
 use crate::session::index::Ended;
 
 use crate::session::store::Kept;
@@ -261,11 +261,8 @@ fn site(written: &SiteSettings, prefix: &str, sessions: &Sessions, told: Vec<Arc
         url: written.url.clone(),
         prefix: prefix.into(),
         registrations: sessions.settings().registrations.clone(),
-        flow: Flow::CODE,
-        mode: match written.response_mode {
-            ResponseMode::Query => Mode::Query,
-            ResponseMode::FormPost => Mode::FormPost,
-        },
+        flow: written.flow,
+        mode: written.mode,
         wishes: wishes(&written.authorize),
         userinfo: written.userinfo,
         after_sign_out: written.after_sign_out.clone(),

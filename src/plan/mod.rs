@@ -12,6 +12,7 @@ pub mod compile;
 mod describe;
 mod files;
 mod findings;
+mod flows;
 mod grants;
 mod identity;
 mod introspection;

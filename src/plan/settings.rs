@@ -16,11 +16,11 @@ use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
 use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
-use crate::config::site::{Authorize, BackChannelLogout, LongLived, ResponseMode, SameSite};
+use crate::config::site::{Authorize, BackChannelLogout, LongLived, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
 use crate::kv::RedisSettings;
-use crate::login::{Allowed, Brand, Landing};
+use crate::login::{Allowed, Brand, Flow, Landing, Mode};
 use crate::seal::{MasterKeys, Secret};
 
 /// A configuration without mistakes.
@@ -231,7 +231,8 @@ pub struct SiteSettings {
     pub url: Url,
     /// Indexes into [`Checked::clients`]; never empty, and no two the same.
     pub sign_in: Vec<usize>,
-    pub response_mode: ResponseMode,
+    pub flow: Flow,
+    pub mode: Mode,
     pub authorize: Authorize,
     pub userinfo: bool,
     pub cookie: CookieSettings,

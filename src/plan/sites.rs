@@ -8,12 +8,12 @@ use url::Url;
 use super::findings::Findings;
 use super::patterns::PathPattern;
 use super::settings::{ClientSettings, CookieSettings, SessionsSettings, SiteSettings};
-use super::{grants, issuers, login, server};
+use super::{flows, issuers, login, server};
 use crate::config::ValuePath;
-use crate::config::client::GrantType;
 use crate::config::session::Store;
 use crate::config::site::{BackChannelLogout, Cookie, SameSite, Site, UnsafeRequests};
 use crate::config::values::Period;
+use crate::login::Flow;
 use crate::seal::{MasterKey, MasterKeys};
 
 /// Browsers demand of a cookie with this prefix that it is `Secure` and for one host and all its paths.
@@ -67,7 +67,9 @@ fn one(
 ) -> Option<SiteSettings> {
     super::name(findings, at, "a site", name);
     let url = url(findings, at, written.url.as_deref());
-    let sign_in = sign_in(findings, at, clients, &written.sign_in);
+    let flow = flows::of(written.response_type);
+    let mode = flows::mode(findings, at, flow, written);
+    let sign_in = sign_in(findings, at, clients, (&written.sign_in, flow));
     let cookie = url.as_ref().and_then(|url| cookie(findings, &at.key("cookie"), (name, url), &written.cookie));
     timeouts(findings, at, written);
     let allow = paths(findings, &at.key("cross_site").key("allow"), &written.cross_site.allow);
@@ -83,7 +85,8 @@ fn one(
         name: Arc::from(name),
         url: url?,
         sign_in: sign_in?,
-        response_mode: written.response_mode,
+        flow,
+        mode: mode?,
         authorize: written.authorize.clone(),
         userinfo: written.userinfo,
         cookie: cookie?,
@@ -118,7 +121,7 @@ fn sign_in(
     findings: &mut Findings<'_>,
     at: &ValuePath,
     known: &[ClientSettings],
-    written: &[String],
+    (written, flow): (&[String], Flow),
 ) -> Option<Vec<usize>> {
     if written.is_empty() {
         findings.missing(at, "sign_in", "names of entries under `clients`");
@@ -136,7 +139,7 @@ fn sign_in(
         };
         if found.contains(&number) {
             findings.error(&at, format!("`{name}` is there twice"));
-        } else if !grants::allowed(findings, &at, client, GrantType::AuthorizationCode) {
+        } else if !flows::may_use(findings, &at, client, flow) {
             // Said.
         } else if !client.scopes.iter().any(|scope| scope == "openid") {
             let message = format!("`{name}` does not ask for `openid`: the issuer would not say who signed in");

@@ -15,6 +15,9 @@ use crate::jose::json;
 use crate::seal::Secret;
 
 const SESSION_V1: u8 = 1;
+/// The first, and behind its version the time at which the session ends in any case. Only such sessions are written so:
+/// all others are understood by who knows the first alone.
+const SESSION_V2: u8 = 2;
 const TRANSACTION_V1: u8 = 1;
 
 /// The claims are those of the ID token.
@@ -25,7 +28,13 @@ const CLAIMS_WRITTEN: u8 = 1;
 pub fn encode_session(session: &Session) -> Vec<u8> {
     let tokens = &session.tokens;
     let mut out = Writer(Vec::with_capacity(512));
-    out.0.push(SESSION_V1);
+    match session.ends_at {
+        None => out.0.push(SESSION_V1),
+        Some(ends_at) => {
+            out.0.push(SESSION_V2);
+            out.number(ends_at.millis());
+        }
+    }
     out.0.extend_from_slice(session.id.as_bytes());
     for text in [&session.site, &session.client, &session.issuer, &session.subject] {
         out.bytes(text.as_bytes());
@@ -53,9 +62,11 @@ pub fn encode_session(session: &Session) -> Vec<u8> {
 /// The session that bytes hold; `None` when they hold none that this version knows.
 pub fn decode_session(bytes: &[u8]) -> Option<Session> {
     let mut from = Reader(bytes);
-    if from.byte()? != SESSION_V1 {
-        return None;
-    }
+    let ends_at = match from.byte()? {
+        SESSION_V1 => None,
+        SESSION_V2 => Some(Time::from_millis(from.number()?)),
+        _ => return None,
+    };
     let id = SessionId::from_bytes(from.array()?);
     let (site, client, issuer, subject) = (from.text()?, from.text()?, from.text()?, from.text()?);
     let sid = from.optional_text()?;
@@ -71,7 +82,8 @@ pub fn decode_session(bytes: &[u8]) -> Option<Session> {
         _ => return None,
     };
     let tokens = Tokens { access, access_expires_at, renew_at, refresh, id: id_token, scope };
-    let session = Session { id, site, client, issuer, subject, sid, signed_in_at, seen_at, generation, tokens, claims };
+    let session =
+        Session { id, site, client, issuer, subject, sid, signed_in_at, seen_at, ends_at, generation, tokens, claims };
     from.is_empty().then_some(session)
 }
 
@@ -223,7 +235,9 @@ mod tests {
     fn a_session_comes_back_as_it_was() {
         let whole = session();
         let bare = Session { sid: None, tokens: Tokens::default(), claims: Claims::new(), generation: 0, ..session() };
-        for session in [whole, bare] {
+        let ending = Session { ends_at: Some(Time::from_seconds(1_900_000_900)), ..session() };
+        assert_eq!((encode_session(&whole)[0], encode_session(&ending)[0]), (SESSION_V1, SESSION_V2));
+        for session in [whole, bare, ending] {
             assert_eq!(shown(&decode_session(&encode_session(&session)).unwrap()), shown(&session));
         }
     }
@@ -266,7 +280,7 @@ mod tests {
         longer.push(0);
         assert!(decode_session(&longer).is_none());
         let mut newer = whole;
-        newer[0] = 2;
+        newer[0] = 3;
         assert!(decode_session(&newer).is_none());
     }
 

@@ -29,6 +29,7 @@ pub use transaction::{Asked, State, Transaction, TransactionError, Transactions}
 use crate::caller::Claims;
 use crate::clock::Time;
 use crate::idp::TokenSet;
+use crate::idp::front_token::FrontToken;
 use crate::seal::{Secret, random};
 
 /// What a session is known by: 256 random bits, new at each sign-in (OWASP: no fixation). Never printed; names under
@@ -89,11 +90,27 @@ pub struct Session {
     pub signed_in_at: Time,
     /// The idle timeout counts from here.
     pub seen_at: Time,
+    /// When it is over in any case, because nothing that came with it can be renewed: a sign-in without a code.
+    pub ends_at: Option<Time>,
     /// How often the tokens were renewed: of two copies, the one that was renewed more often is true.
     pub generation: u32,
     pub tokens: Tokens,
     /// The ID token's payload, merged with userinfo where the site asks for it.
     pub claims: Claims,
+}
+
+impl Session {
+    /// When it is over at the latest, where sessions last `absolute` from the sign-in.
+    pub fn over_at(&self, absolute: Duration) -> Time {
+        let timeout = self.signed_in_at.plus(absolute);
+        self.ends_at.map_or(timeout, |ends_at| ends_at.min(timeout))
+    }
+
+    /// How long it may still be kept.
+    fn time_left(&self, absolute: Duration, now: Time) -> Duration {
+        // A clock that stepped back makes no session longer.
+        self.over_at(absolute).since(now).min(absolute)
+    }
 }
 
 /// What the issuer handed out for the person. Stays on this side: a browser never sees any of it in clear.
@@ -129,6 +146,13 @@ impl Tokens {
             id: set.id_token.clone().or(before.id),
             scope: set.scope.clone().or(before.scope),
         }
+    }
+
+    /// What came through the browser, of which nothing is ever renewed.
+    pub fn of_front(id: Option<Secret>, access: Option<FrontToken>, now: Time) -> Self {
+        let Some(FrontToken { token, expires_in, scope }) = access else { return Self { id, ..Self::default() } };
+        let access_expires_at = expires_in.map(|life| now.plus(life));
+        Self { access: Some(token), access_expires_at, id, scope, ..Self::default() }
     }
 
     fn id_is_new(&self, before: &Self) -> bool {
@@ -194,6 +218,7 @@ pub(crate) mod testing {
             sid: Some("s-1".into()),
             signed_in_at: Time::from_seconds(1_900_000_000),
             seen_at: Time::from_millis(1_900_000_060_500),
+            ends_at: None,
             generation: 3,
             tokens: Tokens {
                 access: Some(Secret::new("access".to_owned())),

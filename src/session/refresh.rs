@@ -342,8 +342,7 @@ impl Room {
     }
 
     fn lifetime(&self, session: &Session) -> Lifetime {
-        let age = self.clock.now().since(session.signed_in_at);
-        Lifetime { idle: self.idle, absolute: self.absolute.saturating_sub(age) }
+        Lifetime { idle: self.idle, absolute: session.time_left(self.absolute, self.clock.now()) }
     }
 
     /// New tokens for a session: one request, and what it says of the person.

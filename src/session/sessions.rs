@@ -198,7 +198,7 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`] when the store is out of reach.
     pub async fn lives(&self, session: &Session, now: Time) -> Result<bool, StoreError> {
-        if now.since(session.signed_in_at) >= self.settings.absolute {
+        if now >= session.over_at(self.settings.absolute) {
             return Ok(false);
         }
         self.store.lives(session).await
@@ -248,7 +248,7 @@ impl Sessions {
             // The record would be gone.
             SessionStore::Kept(_) => true,
         };
-        idle && now.since(session.signed_in_at) < self.settings.absolute
+        idle && now < session.over_at(self.settings.absolute)
     }
 
     /// Only what a cookie holds has to be written for having been seen. Not shortly before tokens are renewed: an
@@ -283,7 +283,6 @@ impl Sessions {
     }
 
     fn lifetime(&self, session: &Session, now: Time) -> Lifetime {
-        let absolute = self.settings.absolute.saturating_sub(now.since(session.signed_in_at));
-        Lifetime { idle: self.settings.idle, absolute }
+        Lifetime { idle: self.settings.idle, absolute: session.time_left(self.settings.absolute, now) }
     }
 }

@@ -11,6 +11,7 @@ use crate::support::gateway::{Gateway, Start};
 use crate::support::upstream::{Reply, Seen, Upstream, answer};
 
 mod chromium;
+mod front;
 mod landing;
 mod lies;
 mod preserve;
@@ -28,6 +29,8 @@ struct Setup {
     url: String,
     site: String,
     client: String,
+    /// Its name at the provider.
+    client_id: &'static str,
     routes: String,
     /// A second provider, which the site offers too.
     partner: bool,
@@ -42,6 +45,7 @@ impl Default for Setup {
             site: String::new(),
             // Pushed requests have a test of their own; here the address shows what is asked for.
             client: "    par: off\n".to_owned(),
+            client_id: "shop",
             routes: routes.to_owned(),
             partner: false,
         }
@@ -89,8 +93,8 @@ impl World {
         for (name, _) in &providers {
             let _ = writeln!(
                 config,
-                "  {name}-web:\n    issuer: {name}\n    client_id: shop\n    client_secret: shop-secret\n    scopes: [openid, profile, email, groups]\n{}",
-                setup.client
+                "  {name}-web:\n    issuer: {name}\n    client_id: {}\n    client_secret: {}-secret\n    scopes: [openid, profile, email, groups]\n{}",
+                setup.client_id, setup.client_id, setup.client
             );
         }
         let names: Vec<String> = providers.iter().map(|(name, _)| format!("{name}-web")).collect();

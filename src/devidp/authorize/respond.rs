@@ -1,7 +1,7 @@
 //! The way back to the client: in the query, in the fragment, or by a form that posts itself; each with `iss`
 //! (RFC 9207) and the client's `state`; signed as one piece where JARM was asked for.
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::request::{Back, Carrier};
 use crate::devidp::answer::{Answer, OAuthError};
@@ -34,35 +34,53 @@ pub fn deliver(realm: &Realm, back: &Back, members: Vec<(&'static str, String)>,
     }
 }
 
-fn send(realm: &Realm, back: &Back, mut members: Vec<(&'static str, String)>, fault: Option<&Fault>) -> Answer {
+fn send(realm: &Realm, back: &Back, members: Vec<(&'static str, String)>, fault: Option<&Fault>) -> Answer {
+    let mut members: Vec<(String, String)> =
+        members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut add = |name: &str, value: String| members.push((name.to_owned(), value));
     match (fault, &back.state) {
         (Some(Fault::MissingState), _) => {}
-        (Some(Fault::WrongState), _) => members.push(("state", "c29tZXRoaW5nIGVsc2U".to_owned())),
-        (_, Some(state)) => members.push(("state", state.clone())),
+        (Some(Fault::WrongState), _) => add("state", "c29tZXRoaW5nIGVsc2U".to_owned()),
+        (_, Some(state)) => add("state", state.clone()),
         (_, None) => {}
     }
     match fault {
         Some(Fault::MissingIssuer) => {}
-        Some(Fault::WrongIssuer) => members.push(("iss", "https://other.example".to_owned())),
-        _ => members.push(("iss", realm.issuer.clone())),
+        Some(Fault::WrongIssuer) => add("iss", "https://other.example".to_owned()),
+        _ => add("iss", realm.issuer.clone()),
+    }
+    if let Some(Fault::Change(changes)) = fault {
+        change(&mut members, changes);
     }
     if back.signed {
         match sign(realm, back, &members, fault) {
-            Ok(token) => members = vec![("response", token)],
+            Ok(token) => members = vec![("response".to_owned(), token)],
             Err(refused) => return pages::error(refused.description),
         }
     }
     carry(back, &members)
 }
 
-fn sign(realm: &Realm, back: &Back, members: &[(&str, String)], fault: Option<&Fault>) -> Result<String, OAuthError> {
-    let mut claims: Map<_, _> = members.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+/// Sets parameters; null removes one.
+fn change(members: &mut Vec<(String, String)>, changes: &Map<String, Value>) {
+    for (name, value) in changes {
+        members.retain(|(known, _)| known != name);
+        match value {
+            Value::Null => {}
+            Value::String(text) => members.push((name.clone(), text.clone())),
+            other => members.push((name.clone(), other.to_string())),
+        }
+    }
+}
+
+fn sign(realm: &Realm, back: &Back, members: &[(String, String)], fault: Option<&Fault>) -> Result<String, OAuthError> {
+    let mut claims: Map<_, _> = members.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     claims.insert("aud".to_owned(), json!(back.client.client_id));
     claims.insert("exp".to_owned(), json!(realm.now().seconds() + SIGNED_LIFETIME));
     sign_draft(realm, &back.client, Map::new(), claims, fault)
 }
 
-fn carry(back: &Back, members: &[(&'static str, String)]) -> Answer {
+fn carry(back: &Back, members: &[(String, String)]) -> Answer {
     let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(members).finish();
     let answer = match back.carrier {
         Carrier::Query => {

@@ -91,6 +91,7 @@ impl Store {
             sid: Some(sid.into()),
             signed_in_at: self.now(),
             seen_at: self.now(),
+            ends_at: None,
             generation: 0,
             tokens: Tokens { access: Some(Secret::new("access".to_owned())), ..Tokens::default() },
             claims: Claims::from_iter([("sub".to_owned(), subject.into())]),

@@ -1,5 +1,5 @@
 //! A scripted browser: keeps cookies as RFC 6265bis says (prefixes, `Secure`, `SameSite`, host-only), follows links,
-//! redirects and the two ways in which our pages go on by themselves, fills in forms, and says where a request comes from
+//! redirects and the ways in which our pages go on by themselves, fills in forms, and says where a request comes from
 //! (`Origin`, `Sec-Fetch-*`) as browsers do. It runs no script.
 //!
 //! Host names are made up: where a name leads is told with [`Browser::knows`]. A site with `https` is reached through plain
@@ -15,6 +15,9 @@ use super::raw::{self, Answer};
 
 /// More redirects than any sign-in has.
 const MOST_HOPS: usize = 20;
+
+/// By this our page is known that posts the fragment of its address.
+const POSTS_FRAGMENT: &str = "new URLSearchParams(answer)";
 
 /// What caused a request.
 #[derive(Clone, Debug)]
@@ -120,7 +123,7 @@ pub struct Browser {
     known: HashMap<String, SocketAddr>,
     /// Further header lines of every request, each ended by CR LF.
     pub lines: String,
-    /// Redirects to this path are not followed.
+    /// Redirects to this path are not followed, and forms not sent there unless somebody does.
     stop_at: Option<String>,
 }
 
@@ -219,6 +222,28 @@ impl Browser {
         page.url.join(to).expect("an address").into()
     }
 
+    /// The same, up to the page that would post itself to `path`. Goes out: what it would post.
+    pub async fn sign_in_at_until_form(
+        &mut self,
+        asked: &Page,
+        name: &str,
+        password: &str,
+        path: &str,
+    ) -> Vec<(String, String)> {
+        self.stop_at = Some(path.to_owned());
+        let page = self.sign_in_at(asked, name, password).await;
+        self.stop_at = None;
+        let mut forms = page.forms();
+        assert!(!forms.is_empty(), "a form for {path}: {:?}\n{}", page.trail(), page.text());
+        forms.remove(0).fields
+    }
+
+    /// Sends these fields as the form of a page of this origin, with whatever a browser says of it.
+    pub async fn post_from(&mut self, from: &str, address: &str, fields: &[(String, String)]) -> Page {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.lured(from, "POST", address, Some(&body)).await
+    }
+
     async fn navigate(&mut self, method: &str, url: Url, body: Option<String>, cause: Cause) -> Page {
         let (mut method, mut url, mut body, mut cause) = (method.to_owned(), url, body, cause);
         let mut hops: Vec<Hop> = Vec::new();
@@ -245,10 +270,19 @@ impl Browser {
             }
             let page = Page { url: url.clone(), status: hop.answer.status, answer: hop.answer, hops: hops.clone() };
             let html = page.text();
-            if html.contains("document.forms[0].submit()") {
-                let form = page.forms().remove(0);
+            let posts_itself = html.contains("document.forms[0].submit()") || html.contains(POSTS_FRAGMENT);
+            if posts_itself {
+                let mut form = page.forms().remove(0);
+                let to = url.join(&form.action).expect("an address");
+                if self.stop_at.as_deref() == Some(to.path()) {
+                    return page;
+                }
+                if html.contains(POSTS_FRAGMENT) {
+                    let answer = url.fragment().unwrap_or_default();
+                    form.fields.extend(form_urlencoded::parse(answer.as_bytes()).into_owned());
+                }
                 body = Some(form_urlencoded::Serializer::new(String::new()).extend_pairs(form.fields).finish());
-                (method, url) = (form.method, url.join(&form.action).expect("an address"));
+                (method, url) = (form.method, to);
             } else if let Some(found) = refresh.captures(&html) {
                 (method, body, url) = ("GET".to_owned(), None, url.join(&unescape(&found[1])).expect("an address"));
             } else {
