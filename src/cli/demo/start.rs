@@ -173,7 +173,7 @@ impl Demo {
         let gateway = started.running.address().ok_or(GatewayError::NoAddress)?;
         let places = Places { gateway, orders: orders_at, shop: shop_at, provider: provider.addr(), status };
         for client in settings().behind(&format!("http://{gateway}")).clients {
-            provider.register(client)?;
+            provider.register(elsewhere(client, gateway.port()))?;
         }
         provider.register(brief(gateway.port()))?;
         tokens.fill(Asker { provider: places.provider }, &provider).await?;
@@ -198,6 +198,19 @@ fn settings() -> Settings {
     let lasting = |client| ClientEntry { access_token_lifetime: TOKEN_LIFETIME, ..client };
     settings.clients = settings.clients.into_iter().map(lasting).collect();
     settings
+}
+
+/// Some sign in to sites of their own, which are told apart by their host.
+fn elsewhere(client: ClientEntry, port: u16) -> ClientEntry {
+    let host = match &*client.client_id {
+        "hybrid" => "127.0.0.2",
+        "implicit" => "127.0.0.3",
+        _ => return client,
+    };
+    let usual = client.redirect_uris.clone();
+    let mut client = client.behind(&format!("http://{host}:{port}"));
+    client.redirect_uris.extend(usual);
+    client
 }
 
 /// Signs in to the check's second site, by tokens that are over within a second.

@@ -4,6 +4,7 @@
 mod answers;
 mod credentials;
 mod edges;
+mod front;
 mod grants;
 mod identity;
 mod opaque;
@@ -12,6 +13,7 @@ mod rules;
 mod site;
 mod streams;
 mod tokens;
+mod visitor;
 
 use super::check::Check;
 use super::client::Ask;
@@ -27,6 +29,7 @@ pub async fn all(check: &mut Check) {
     streams::run(check).await;
     grants::run(check).await;
     site::run(check).await;
+    front::run(check).await;
     opaque::run(check).await;
     outages::run(check).await;
 }

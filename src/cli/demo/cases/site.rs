@@ -2,11 +2,9 @@
 //! what somebody without a session, or with a forged answer, gets.
 
 use super::super::check::{Check, Outcome, timed};
-use super::super::client::{self, Answer, Ask, TalkError};
+use super::super::client::{Answer, Ask, TalkError};
+use super::visitor::Visitor;
 use crate::devidp::GrantType;
-
-/// No sign-in has more redirects.
-const MOST_HOPS: usize = 10;
 
 pub async fn run(check: &mut Check) {
     without_a_session(check).await;
@@ -97,79 +95,11 @@ async fn told_by_the_provider(check: &mut Check, shop: &str) {
     check.row("the provider signs alice out, and says so", "told, then 302", going);
 }
 
-fn seen(answer: Answer, text: &str) -> Result<String, TalkError> {
+pub(super) fn seen(answer: Answer, text: &str) -> Result<String, TalkError> {
     let there = answer.text().contains(text);
     Ok(if there { answer.status.to_string() } else { format!("{}, another page", answer.status) })
 }
 
 fn status(answer: Result<Answer, TalkError>) -> Result<String, TalkError> {
     answer.map(|answer| answer.status.to_string())
-}
-
-/// A browser, as far as a sign-in needs one: cookies by host, redirects, one form.
-#[derive(Clone, Default)]
-struct Visitor {
-    jar: Vec<(String, String)>,
-    /// The last answer of the provider.
-    callback: Option<String>,
-}
-
-impl Visitor {
-    fn cookies(&self) -> String {
-        self.jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
-    }
-
-    /// One request, as a navigation, at whoever serves this origin.
-    async fn ask(&mut self, ask: &Ask, origin: &str) -> Result<Answer, TalkError> {
-        let url = url::Url::parse(origin).map_err(|error| TalkError::Unusable(error.to_string()))?;
-        let port = url.port().unwrap_or_default();
-        let host = format!("{}:{port}", url.host_str().unwrap_or_default());
-        let ask =
-            ask.clone().with("Accept", "text/html").with("Sec-Fetch-Mode", "navigate").with("Sec-Fetch-Site", "none");
-        let ask = ask.with("Host", host).with("Cookie", self.cookies());
-        let answer = client::ask(([127, 0, 0, 1], port).into(), &ask).await?;
-        for field in answer.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")) {
-            let (pair, rest) = field.1.split_once(';').unwrap_or((&field.1, ""));
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            self.jar.retain(|(known, _)| known != name);
-            if !rest.contains("Max-Age=0") {
-                self.jar.push((name.to_owned(), value.to_owned()));
-            }
-        }
-        Ok(answer)
-    }
-
-    /// Goes to an address and wherever it leads.
-    async fn navigate(&mut self, address: &str) -> Result<Answer, TalkError> {
-        let mut address = address.to_owned();
-        for _ in 0..MOST_HOPS {
-            let url = url::Url::parse(&address).map_err(|error| TalkError::Unusable(error.to_string()))?;
-            if url.path() == "/oauth2/callback" {
-                self.callback = Some(address.clone());
-            }
-            let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-            let origin = url.origin().ascii_serialization();
-            let answer = self.ask(&Ask::get(target), &origin).await?;
-            match answer.field("location").and_then(|location| url.join(location).ok()) {
-                Some(next) if (300..400).contains(&answer.status) => address = next.into(),
-                _ => return Ok(answer),
-            }
-        }
-        Err(TalkError::Unusable("it goes round".to_owned()))
-    }
-
-    /// Goes to an address that needs a sign-in, and signs in as alice where that is asked for.
-    async fn sign_in(&mut self, check: &Check, address: &str) -> Result<Answer, TalkError> {
-        let page = self.navigate(address).await?;
-        let text = page.text();
-        let transaction = text.split_once("name=\"transaction\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
-        let Some((transaction, _)) = transaction else { return Ok(page) };
-        let form = [("transaction", transaction), ("username", "alice"), ("password", "wonderland")];
-        let ask = Ask::new("POST", "/authorize/sign_in").form(&form);
-        let answer = self.ask(&ask, check.demo.provider.issuer()).await?;
-        match answer.field("location") {
-            Some(location) => self.navigate(location).await,
-            None => Ok(answer),
-        }
-    }
 }
