@@ -56,7 +56,8 @@ impl World {
     fn send(&self, parts: Parts, caller: Arc<Caller>) -> Outgoing {
         let arrival = common::arrive(parts, &self.owned);
         let permit = self.requirement.admit(Known::Caller(caller), &self.facts, &arrival, &[]).unwrap();
-        dress(&self.dress, permit, arrival, &self.facts, &self.told).unwrap()
+        let ready = self.dress.at_hand(&permit, &arrival.headers, self.facts.now).unwrap().unwrap();
+        dress(ready, permit, arrival, &self.facts, &self.told).unwrap()
     }
 }
 

@@ -108,6 +108,12 @@ reasons! {
     IntrospectionBusy = "introspection.busy",
     /// The client's address showed too many tokens that were none.
     IntrospectionBudget = "introspection.budget",
+    /// The issuer does not exchange the caller's token for one of the upstream (RFC 8693 section 2.2.2).
+    ExchangeRefused = "exchange.refused",
+    /// A token for the upstream can't be had now.
+    UpstreamTokenUnavailable = "upstream_token.unavailable",
+    /// The issuer gives our client none.
+    UpstreamTokenRefused = "upstream_token.refused",
     UpstreamUnreachable = "upstream.unreachable",
     UpstreamUnhealthy = "upstream.unhealthy",
     UpstreamReset = "upstream.reset",

@@ -81,7 +81,7 @@ pub fn deeds(plan: &Arc<Plan>) -> Deeds {
                 if wanted.issuer.as_deref().is_some_and(|wanted| !known(wanted)) {
                     return Err(Undone::NoSuchIssuer);
                 }
-                plan.memories.forget(&meant(wanted)).await.map_err(|_| Undone::Store)
+                plan.forget(&meant(wanted)).await.map_err(|_| Undone::Store)
             })
         }),
     }
@@ -134,6 +134,14 @@ pub fn register(metrics: &Metrics, sources: Sources) {
         &["site", "outcome"],
         move || renewing.sites.iter().flat_map(|site| renewals(site)).collect(),
     );
+    let got = Arc::clone(&plan);
+    metrics.watch(
+        Kind::Counter,
+        "postern_upstream_tokens_total",
+        "Requests for tokens that go up: issued, refused (the issuer gives none), failed (it gave no answer).",
+        &["client", "grant", "outcome"],
+        move || upstream_tokens(&got),
+    );
     let aged = Arc::clone(&plan);
     metrics.watch(
         Kind::Gauge,
@@ -185,6 +193,19 @@ fn renewals(site: &Site) -> [Sample; 3] {
     let tally = site.sessions().renewals();
     let outcomes = [("renewed", &tally.renewed), ("over", &tally.over), ("failed", &tally.failed)];
     outcomes.map(|(outcome, count)| sample(&[&site.settings().name, outcome], number(count.load(Ordering::Relaxed))))
+}
+
+/// Added up by client: several routes may ask for tokens of several kinds by the same one.
+fn upstream_tokens(plan: &Plan) -> Vec<Sample> {
+    let own = plan.own_tokens.iter().map(|token| (token.client(), "client_credentials", token.tally()));
+    let exchanged = plan.exchanges.iter().map(|exchange| (exchange.client(), "token_exchange", exchange.tally()));
+    let mut sums = std::collections::BTreeMap::<[&str; 3], u64>::new();
+    for (client, grant, tally) in own.chain(exchanged) {
+        for (outcome, count) in [("issued", &tally.issued), ("refused", &tally.refused), ("failed", &tally.failed)] {
+            *sums.entry([client, grant, outcome]).or_default() += count.load(Ordering::Relaxed);
+        }
+    }
+    sums.into_iter().map(|(labels, sum)| sample(&labels, number(sum))).collect()
 }
 
 /// Redis as this gateway meets it.

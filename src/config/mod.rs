@@ -9,6 +9,7 @@ pub mod client;
 pub mod diagnostic;
 pub mod environment;
 mod fault;
+pub mod forward;
 pub mod issuer;
 mod layers;
 pub mod load;

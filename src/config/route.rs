@@ -8,11 +8,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::forward::Forward;
 use super::server::Mode;
 use super::values::{NotYet, Period, words};
-
-/// The claim that becomes `X-Forwarded-User` unless `forward.headers` says otherwise.
-pub const USER_HEADER: (&str, &str) = ("X-Forwarded-User", "sub");
 
 /// Requests that match go to an upstream, if their caller may pass.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -160,76 +158,6 @@ pub struct StepUp {
     /// The longest time since `auth_time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Period>,
-}
-
-/// What the upstream sees.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Forward {
-    /// `strip` removes the caller's `Authorization`, `keep` passes it on.
-    pub authorization: Authorization,
-    /// Header fields and the claims that fill them.
-    pub headers: BTreeMap<String, String>,
-    /// The access token of a session, for an app that calls APIs itself: `header` sends it as `X-Forwarded-Access-Token`,
-    /// `bearer` as `Authorization: Bearer`.
-    pub access_token: AccessToken,
-    /// A prefix to take off the path.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub strip_prefix: Option<String>,
-    /// A prefix to put before the path.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub add_prefix: Option<String>,
-    /// Whether request trailers go to an HTTP/2 upstream.
-    pub request_trailers: bool,
-    /// A signed statement of who the caller is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity_token: Option<IdentityToken>,
-}
-
-impl Default for Forward {
-    fn default() -> Self {
-        let (name, claim) = USER_HEADER;
-        Self {
-            authorization: Authorization::Strip,
-            headers: BTreeMap::from([(name.to_owned(), claim.to_owned())]),
-            access_token: AccessToken::Off,
-            strip_prefix: None,
-            add_prefix: None,
-            request_trailers: true,
-            identity_token: None,
-        }
-    }
-}
-
-words! {
-    /// What becomes of the caller's `Authorization`.
-    Authorization { #[default] Strip = "strip", Keep = "keep" }; map_not_yet
-}
-
-/// A signed statement of who the caller is (a JWT); apps check it with the keys at `/oauth2/jwks`.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct IdentityToken {
-    /// The header field that holds it.
-    pub header: String,
-    /// `aud`: who it is for.
-    #[schemars(required)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audience: Option<String>,
-}
-
-/// Where the statement is unless `header` says otherwise.
-pub const IDENTITY_HEADER: &str = "X-Postern-Identity";
-
-impl Default for IdentityToken {
-    fn default() -> Self {
-        Self { header: IDENTITY_HEADER.to_owned(), audience: None }
-    }
-}
-
-words! {
-    /// Whether, and where, an app gets the access token of a session.
-    AccessToken { #[default] Off = "off", Header = "header", Bearer = "bearer" }
 }
 
 /// What one claim must be.

@@ -291,7 +291,6 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "server: { listeners: [{ bind: 'a:1', tls: { client_certificates: { ca: x } } }] }",
         "routes: [{ access: { basic: {} } }]",
         "routes: [{ access: { bearer: { sender_constraint: dpop } } }]",
-        "routes: [{ forward: { authorization: { exchange: {} } } }]",
         "routes: [{ mode: report_only }]",
     ];
     for text in unbuilt {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
@@ -14,7 +14,7 @@ use super::lasting::Lasting;
 use super::refusal::{Kind, Refusal};
 use super::request_body::{RequestBody, RequestBodyError, Silence};
 use super::{Connection, View};
-use crate::outbound::Outgoing;
+use crate::outbound::{Outgoing, Renewal};
 use crate::plan::running::Route;
 use crate::reason::Reason;
 use crate::upstream::{Failed, SendError, SendOptions, UpstreamBody};
@@ -44,6 +44,8 @@ pub async fn send(
     beyond: Beyond,
 ) -> Result<Response<Content>, Refusal> {
     let view = &connection.view;
+    let renewal = outgoing.renewal().cloned();
+    let spare = if beyond.switch.is_none() { outgoing.spare() } else { None };
     let mut request = outgoing.into_request();
     if let Some((protocol, _)) = &beyond.switch {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -55,7 +57,15 @@ pub async fn send(
     }
     let options = SendOptions { response_header: route.response_header_timeout, upgrade: beyond.switch.is_some() };
     exchange.on_upstream_begin();
-    match view.pools.send(&route.upstream, request, options).await {
+    let mut outcome = view.pools.send(&route.upstream, request, options).await;
+    if let (Ok(sent), Some(renewal)) = (&outcome, renewal)
+        && sent.response.status() == StatusCode::UNAUTHORIZED
+        // Boxed, so that the walk's own future stays small.
+        && let Some(again) = Box::pin(renewed(spare, renewal, view)).await
+    {
+        outcome = view.pools.send(&route.upstream, again, options).await;
+    }
+    match outcome {
         Ok(sent) => {
             exchange.on_upstream_end(Some(sent.endpoint), sent.attempts);
             Ok(pass_back(sent.response, beyond, connection, route))
@@ -65,6 +75,18 @@ pub async fn send(
             Err(refused(&failed, route))
         }
     }
+}
+
+/// The request with another token, after an upstream refused Postern's own: one that was refused was not acted upon, so it
+/// may be sent once more whatever its method. What can't be sent twice leaves the new token to those who come after it.
+async fn renewed(spare: Option<http::Request<Body>>, renewal: Renewal, view: &View) -> Option<http::Request<Body>> {
+    let now = view.shared.clock.now();
+    let Some(mut again) = spare else {
+        renewal.behind(now);
+        return None;
+    };
+    again.headers_mut().insert(AUTHORIZATION, renewal.renewed(now).await?);
+    Some(again)
 }
 
 fn watched(connection: &Connection, route: &Route, exchange: &mut Exchange, view: &View, body: Body) -> Body {

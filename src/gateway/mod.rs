@@ -157,8 +157,15 @@ async fn walk(
         // Boxed, so that the walk's own future stays small.
         Err(denial) => return Box::pin(denied(&view.plan, route, exchange, &mut arrival, &cookies, denial)).await,
     };
+    let now = exchange.facts().now;
+    let ready = match route.dress.at_hand(&permit, &arrival.headers, now) {
+        _ if preflight => route.dress.bare(),
+        Some(ready) => ready?,
+        // Boxed, so that the walk's own future stays small.
+        None => Box::pin(route.dress.obtain(&permit, &arrival.headers, now)).await?,
+    };
     let asked_upgrade = arrival.upgrade.take();
-    let outgoing = outbound::dress(&route.dress, permit, arrival, exchange.facts(), &connection.told)?;
+    let outgoing = outbound::dress(ready, permit, arrival, exchange.facts(), &connection.told)?;
     forward::send(connection, route, exchange, outgoing, Beyond { switch: asked_upgrade.zip(upgrade), lasting }).await
 }
 

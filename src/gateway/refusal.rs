@@ -7,7 +7,7 @@ use http::Method;
 
 use super::sign_in::SignIn;
 use crate::authn::AuthnError;
-use crate::outbound::OutboundError;
+use crate::outbound::{NoToken, OutboundError};
 use crate::policy::Denial;
 use crate::reason::Reason;
 use crate::upstream::SendError;
@@ -124,9 +124,15 @@ impl From<Denial> for Refusal {
 }
 
 impl From<OutboundError> for Refusal {
-    fn from(_: OutboundError) -> Self {
-        // The rewritten path is ambiguous: what the client asked for has no single reading at the upstream.
-        Self::malformed(Reason::RequestTarget, 400)
+    fn from(error: OutboundError) -> Self {
+        match error {
+            // The rewritten path is ambiguous: what the client asked for has no single reading at the upstream.
+            OutboundError::Path(_) => Self::malformed(Reason::RequestTarget, 400),
+            OutboundError::NoToken(NoToken { reason, retry_after }) => {
+                Self::new(reason, Kind::Unavailable { retry_after })
+            }
+            OutboundError::NotExchanged => Self::new(Reason::ExchangeRefused, Kind::Forbidden),
+        }
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn enter(
 async fn forget(plan: &Plan, signed_out: &SignedOut) {
     let SignedOut { issuer, subject } = signed_out;
     let forget = Forget { tokens: Tokens::Subject(subject.clone()), issuer: Some(issuer.clone()) };
-    if plan.memories.forget(&forget).await.is_err() {
+    if plan.forget(&forget).await.is_err() {
         tracing::warn!("answers that replicas share could not be taken back after a sign-out");
     }
 }

@@ -44,6 +44,8 @@ pub struct Target<'a> {
 
 /// The type of an access token, whatever it looks like (RFC 8693 section 3).
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// That of a JWT, an access token among them.
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// What the issuer hands out (RFC 6749 section 5.1, OpenID Connect Core section 3.1.3.3).
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct TokenSet {
     pub id_token: Option<Secret>,
     /// `None` when it is what was asked for.
     pub scope: Option<Box<str>>,
+    /// What an exchange brought, where the issuer says so (RFC 8693 section 2.2.1).
+    pub issued_token_type: Option<Box<str>>,
 }
 
 /// Why there are no tokens.
@@ -128,7 +132,13 @@ impl Registration {
             Grant::Refresh { .. } | Grant::ClientCredentials(_) | Grant::Exchange { .. } => Cause::Session,
         };
         let reply = self.ask(cause, endpoint, form(grant)).await?;
-        read(&reply)
+        let set = read(&reply)?;
+        // RFC 8693 section 2.2.1 wants it said; many issuers leave it out, and nobody may hand out another kind.
+        let is_access = |said: &str| said == ACCESS_TOKEN || said == JWT;
+        if matches!(grant, Grant::Exchange { .. }) && !set.issued_token_type.as_deref().is_none_or(is_access) {
+            return Err(TokenError::Malformed("`issued_token_type` is no access token"));
+        }
+        Ok(set)
     }
 }
 
@@ -215,6 +225,7 @@ fn tokens(members: &Claims) -> Result<TokenSet, TokenError> {
         refresh_token: secret("refresh_token")?,
         id_token: secret("id_token")?,
         scope: text(members, "scope")?.map(Box::from),
+        issued_token_type: text(members, "issued_token_type")?.map(Box::from),
     })
 }
 

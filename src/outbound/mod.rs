@@ -6,10 +6,13 @@
 //!
 //! [`OwnedNames`]: crate::wire::owned::OwnedNames
 
+mod credential;
 mod forwarded;
 mod headers;
 mod identity_token;
+mod own_token;
 mod path;
+mod token_exchange;
 
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
@@ -21,22 +24,18 @@ use crate::seal::Secret;
 use crate::wire::path::PathError;
 use crate::wire::{Arrival, Body, Facts};
 
+use credential::Shown;
+pub use credential::{Authorization, Ready, Renewal};
 pub use forwarded::Told;
 use headers::IdentityFields;
 use identity_token::IdentityToken;
 pub use identity_token::IdentityTokenSettings;
+pub use own_token::{NoToken, OwnToken, TokenTally, TokenTarget};
 use path::PathRule;
+pub use token_exchange::{ExchangeError, TokenExchange};
 
 const X_FORWARDED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-forwarded-access-token");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Whether the caller's own credential goes up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Authorization {
-    #[default]
-    Strip,
-    Keep,
-}
 
 /// Where an app gets the access token of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +90,21 @@ pub enum DressError {
 pub enum OutboundError {
     #[error("the path is ambiguous once its prefix is changed: {0}")]
     Path(#[from] PathError),
+    /// There is no token to send up.
+    #[error(transparent)]
+    NoToken(#[from] NoToken),
+    /// The issuer does not let this caller through to this upstream.
+    #[error("the caller's token is not exchanged for one of the upstream")]
+    NotExchanged,
+}
+
+impl From<ExchangeError> for OutboundError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Refused => Self::NotExchanged,
+            ExchangeError::NoToken(none) => Self::NoToken(none),
+        }
+    }
 }
 
 impl Dress {
@@ -118,8 +132,13 @@ impl Dress {
     pub fn describe(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.identity.describe().collect();
         lines.extend(self.path.describe());
-        if self.authorization == Authorization::Keep {
-            lines.push("the caller's Authorization goes upstream".to_owned());
+        match &self.authorization {
+            Authorization::Strip => {}
+            Authorization::Keep => lines.push("the caller's Authorization goes upstream".to_owned()),
+            Authorization::Own(token) => lines.push(format!("Authorization is a token of {}'s own", token.client())),
+            Authorization::Exchanged(exchange) => {
+                lines.push(format!("the caller's token is exchanged for one of the upstream by {}", exchange.client()));
+            }
         }
         if let Some(token) = &self.token {
             lines.push(format!("{} is a signed statement for {}", token.field(), token.audience()));
@@ -135,6 +154,7 @@ impl Dress {
 pub struct Outgoing {
     request: Request<Body>,
     known: Known,
+    renewal: Option<Renewal>,
 }
 
 /// Shows neither fields nor query: tokens and cookies travel there.
@@ -158,6 +178,23 @@ impl Outgoing {
     pub fn headers(&self) -> &HeaderMap {
         self.request.headers()
     }
+
+    /// The way to another token, where one of Postern's own goes up.
+    pub const fn renewal(&self) -> Option<&Renewal> {
+        self.renewal.as_ref()
+    }
+
+    /// The same request once more, for an upstream that refuses that token. Only one without a body can be sent twice.
+    pub fn spare(&self) -> Option<Request<Body>> {
+        let is_spared = self.renewal.is_some() && matches!(self.request.body(), Body::Empty);
+        is_spared.then(|| {
+            let mut spare = Request::new(Body::Empty);
+            spare.method_mut().clone_from(self.request.method());
+            spare.uri_mut().clone_from(self.request.uri());
+            spare.headers_mut().clone_from(self.request.headers());
+            spare
+        })
+    }
 }
 
 impl Relay {
@@ -179,12 +216,13 @@ impl Relay {
 /// # Errors
 /// [`OutboundError`] when the path, once rewritten, has more than one reading.
 pub fn dress(
-    dress: &Dress,
+    ready: Ready<'_>,
     permit: Permit,
     arrival: Arrival,
     facts: &Facts,
     told: &Told,
 ) -> Result<Outgoing, OutboundError> {
+    let Ready { dress, shown } = ready;
     let Arrival { method, path, host, headers, body, .. } = arrival;
     let path = dress.path.apply(path)?;
     let mut request = Request::new(body);
@@ -193,9 +231,21 @@ pub fn dress(
     *request.headers_mut() = headers;
     let headers = request.headers_mut();
     headers.reserve(6 + dress.identity.len());
-    if dress.authorization == Authorization::Strip {
-        headers.remove(AUTHORIZATION);
-    }
+    let renewal = match shown {
+        Shown::Keep => None,
+        Shown::Strip => {
+            headers.remove(AUTHORIZATION);
+            None
+        }
+        Shown::Token(field) => {
+            headers.insert(AUTHORIZATION, field);
+            None
+        }
+        Shown::Own { field, renewal } => {
+            headers.insert(AUTHORIZATION, field);
+            Some(renewal)
+        }
+    };
     // Over HTTP/2 it was `:authority`.
     let host = host.map(|host| host.written);
     if let Some(host) = &host
@@ -215,7 +265,7 @@ pub fn dress(
             relay.set(headers, token);
         }
     }
-    Ok(Outgoing { request, known })
+    Ok(Outgoing { request, known, renewal })
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ fn settings(fields: &[(&str, &str)]) -> DressSettings {
 /// The request as the upstream sees it, after `settings` and for `who`.
 fn sent(settings: DressSettings, who: Known, arrival: Arrival, facts: &Facts) -> Request<Body> {
     let permit = Requirement::public().admit(who, facts, &arrival, &[]).unwrap();
-    dress(&Dress::new(settings).unwrap(), permit, arrival, facts, &Told::default()).unwrap().into_request()
+    let dress = Dress::new(settings).unwrap();
+    let ready = dress.at_hand(&permit, &arrival.headers, facts.now).unwrap().unwrap();
+    super::dress(ready, permit, arrival, facts, &Told::default()).unwrap().into_request()
 }
 
 fn field<'r>(request: &'r Request<Body>, name: &str) -> Option<&'r str> {

@@ -7,8 +7,10 @@ use super::identity::IdentityKeys;
 use super::login;
 use super::running::Route;
 use super::settings::{AccessSettings, Checked, RouteSettings, RulesSettings};
+use super::upstream_tokens::UpstreamTokens;
 use crate::authn::{BearerWay, SessionWay, Trusted, Ways};
-use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::forward::AccessToken;
+use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::LongLived;
 use crate::login::Site;
 use crate::outbound::{self, Dress, DressSettings};
@@ -25,11 +27,17 @@ pub(super) struct Parts<'a> {
     pub identity: Option<&'a IdentityKeys>,
 }
 
-pub(super) fn route(written: &RouteSettings, parts: &Parts<'_>, wiring: &Wiring) -> Result<Route, CompileError> {
+pub(super) fn route(
+    written: &RouteSettings,
+    parts: &Parts<'_>,
+    tokens: &mut UpstreamTokens<'_>,
+    wiring: &Wiring,
+) -> Result<Route, CompileError> {
     let dangling = || CompileError::Dangling { index: written.index };
     let (ways, requirement) = ways(written, parts, wiring)?;
     let forward = &written.forward;
-    let dress = dress(written, parts)?;
+    let authorization = tokens.of(&forward.authorization).ok_or_else(dangling)?;
+    let dress = dress(written, parts, authorization)?;
     Ok(Route {
         name: Arc::clone(&written.name),
         matches: words(written).into(),
@@ -73,13 +81,14 @@ fn ways(written: &RouteSettings, parts: &Parts<'_>, wiring: &Wiring) -> Result<(
     Ok((Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement))
 }
 
-fn dress(written: &RouteSettings, parts: &Parts<'_>) -> Result<Dress, CompileError> {
+fn dress(
+    written: &RouteSettings,
+    parts: &Parts<'_>,
+    authorization: outbound::Authorization,
+) -> Result<Dress, CompileError> {
     let forward = &written.forward;
     Dress::new(DressSettings {
-        authorization: match forward.authorization {
-            Authorization::Strip => outbound::Authorization::Strip,
-            Authorization::Keep => outbound::Authorization::Keep,
-        },
+        authorization,
         headers: forward.headers.clone(),
         relay: match forward.access_token {
             AccessToken::Off => None,

@@ -18,6 +18,7 @@ use super::settings::{
     ServerAddress, ServerScheme, TlsFiles, UpstreamSettings,
 };
 use super::trust;
+use super::upstream_tokens::UpstreamTokens;
 use crate::authn::{Memories, TokenMemory};
 use crate::clock::Clock;
 use crate::config::issuer::TokenType;
@@ -90,16 +91,18 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     let signing = checked.routes.iter().filter(|route| route.forward.identity_token.is_some());
     identity::address(&mut router, &checked.server.auth_prefix, signing.flat_map(hosts));
     let parts = Parts { checked, trusted: &trusted, upstreams: &upstreams, sites: &sites, identity: identity.as_ref() };
+    let mut tokens = UpstreamTokens::new(&registrations, wiring);
     let mut routes = Vec::with_capacity(checked.routes.len());
     for written in &checked.routes {
         let target = Target::Route(routes.len());
         for host in hosts(written) {
             router.insert(&host, &segments(written), methods(written), target);
         }
-        routes.push(build::route(written, &parts, wiring)?);
+        routes.push(build::route(written, &parts, &mut tokens, wiring)?);
     }
     let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
     let resources = resources(checked, &mut router);
+    let (own_tokens, exchanges) = tokens.into_parts();
     Ok(Plan {
         router,
         routes,
@@ -108,6 +111,8 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         memories: Memories::new(Arc::clone(&wiring.memory), introspections.clone()),
         introspections,
         upstreams,
+        own_tokens,
+        exchanges,
         own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),
         sites,
         doors,

@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use super::settings::{AccessSettings, Checked, RouteSettings, RulesSettings};
-use crate::config::route::Authorization;
+use super::settings::{AccessSettings, AuthorizationSettings, Checked, RouteSettings, RulesSettings};
 
 /// Contract, section 8.
 const REPLICAS: &str = "one renewal a session, codes used once and logouts by the provider hold for each process alone; \
@@ -41,7 +40,15 @@ impl Checked {
         let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
         let hosts: Vec<String> = matching.hosts.iter().map(ToString::to_string).collect();
         let upstream = self.upstreams.get(route.upstream).map_or("", |upstream| &upstream.name);
-        let keeps = if route.forward.authorization == Authorization::Keep { " (with the caller's token)" } else { "" };
+        let client = |client: &usize| self.clients.get(*client).map_or("", |client| &*client.name);
+        let keeps = match &route.forward.authorization {
+            AuthorizationSettings::Strip => String::new(),
+            AuthorizationSettings::Keep => " (with the caller's token)".to_owned(),
+            AuthorizationSettings::Own { client: own, .. } => format!(" (with a token of {}'s own)", client(own)),
+            AuthorizationSettings::Exchange { client: by, .. } => {
+                format!(" (with the caller's token, exchanged by {})", client(by))
+            }
+        };
         [format!("{methods} {}{}", hosts.join(","), matching.path), self.access(route), format!("{upstream}{keeps}")]
     }
 

@@ -11,7 +11,7 @@ use super::router::{HostPattern, Methods, Router, Segment};
 use super::running::Target;
 use super::settings::{AccessSettings, IdentityTokenSettings, SiteSettings};
 use crate::config::ValuePath;
-use crate::config::route::IdentityToken;
+use crate::config::forward::IdentityToken;
 use crate::jose::sign::SigningKey;
 use crate::outbound;
 use crate::seal::MasterKeys;

@@ -28,6 +28,7 @@ mod server;
 pub mod settings;
 mod sites;
 mod trust;
+mod upstream_tokens;
 mod upstreams;
 
 pub use patterns::{HostPattern, PathPattern, PathSegment};

@@ -13,8 +13,10 @@ use super::settings::{
     AccessSettings, ClientSettings, ForwardSettings, IssuerSettings, MatchSettings, RouteSettings, SiteSettings,
     UpstreamSettings,
 };
+use super::upstream_tokens;
 use crate::config::ValuePath;
-use crate::config::route::{Access, AccessToken, Authorization, EncodedSlash, Forward, Match, Route};
+use crate::config::forward::{AccessToken, Forward};
+use crate::config::route::{Access, EncodedSlash, Match, Route};
 
 /// Fields that a claim may not fill: they frame or route the request, or Postern sets them itself.
 const RESERVED: &[&str] = &[
@@ -103,7 +105,7 @@ fn one(
     let (index, name, matching) = head;
     let upstream = upstream(findings, at, known.upstreams, written.upstream.as_deref());
     let access = access(findings, at, known, written.access.as_ref());
-    let about = About { matching: matching.as_ref(), access: access.as_ref(), sites: known.sites };
+    let about = About { matching: matching.as_ref(), access: access.as_ref(), known };
     let forward = forward(findings, &at.key("forward"), &about, &written.forward);
     if written.forward.access_token != AccessToken::Off
         && access.as_ref().is_some_and(|access| access.session().is_none())
@@ -111,14 +113,6 @@ fn one(
         let hint = "for callers with a token of their own there is `authorization: keep`";
         let message = "only a session has an access token to pass on, and this route takes none";
         findings.error_with(&at.key("forward").key("access_token"), message, hint);
-    }
-    if matches!(access, Some(AccessSettings::Public)) && written.forward.authorization == Authorization::Keep {
-        let message = "a public route passes unchecked credentials up";
-        findings.warning(
-            &at.key("forward").key("authorization"),
-            message,
-            "right only if the upstream checks them itself",
-        );
     }
     Some(RouteSettings {
         index,
@@ -211,7 +205,7 @@ fn upstream(
 struct About<'a> {
     matching: Option<&'a MatchSettings>,
     access: Option<&'a AccessSettings>,
-    sites: &'a [SiteSettings],
+    known: &'a Known<'a>,
 }
 
 fn forward(
@@ -242,19 +236,19 @@ fn forward(
     }
     let strip = written.strip_prefix.as_deref().map(|text| prefix(findings, &at.key("strip_prefix"), text));
     let add = written.add_prefix.as_deref().map(|text| prefix(findings, &at.key("add_prefix"), text));
-    let identity_token = written
-        .identity_token
-        .as_ref()
-        .map(|token| identity::identity_token(findings, &at.key("identity_token"), (about.access, about.sites), token));
+    let identity_token = written.identity_token.as_ref().map(|token| {
+        identity::identity_token(findings, &at.key("identity_token"), (about.access, about.known.sites), token)
+    });
     if let (Some(Some(strip)), Some(matching)) = (&strip, about.matching)
         && !starts_with(&matching.path, strip)
     {
         let message = format!("`{}` does not start with `{strip}`, so nothing may be stripped", matching.path);
         findings.warning(&at.key("strip_prefix"), message, "paths without the prefix go up as they are");
     }
+    let authorization = upstream_tokens::authorization(findings, at, (about.known, about.access), written);
     (headers.len() == written.headers.len()).then_some(())?;
     Some(ForwardSettings {
-        authorization: written.authorization,
+        authorization: authorization?,
         headers,
         access_token: written.access_token,
         identity_token: identity_token.map_or(Some(None), |token| token.map(Some))?,

@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::router::Router;
-use crate::authn::{Introspection, Memories, Ways};
+use crate::authn::{Forget, Introspection, Memories, SharedUnavailable, Tokens, Ways};
 use crate::idp::Issuer;
 use crate::kv::Kv;
 use crate::login::{Door, Site};
-use crate::outbound::Dress;
+use crate::outbound::{Dress, OwnToken, TokenExchange};
 use crate::policy::Requirement;
 use crate::seal::Secret;
 use crate::telemetry::RouteMeters;
@@ -34,6 +34,10 @@ pub struct Plan {
     /// Everything that remembers tokens, for who has to make it forget.
     pub memories: Memories,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Tokens of Postern's own that go up.
+    pub own_tokens: Vec<Arc<OwnToken>>,
+    /// Exchanges of callers' tokens for those of upstreams.
+    pub exchanges: Vec<Arc<TokenExchange>>,
     /// By number.
     pub sites: Vec<Arc<Site>>,
     /// The sites' own addresses, by number.
@@ -49,6 +53,31 @@ pub struct Plan {
     pub limits: Limits,
     /// The outside address for requests whose host no route names; an origin.
     pub public_url: Option<Box<str>>,
+}
+
+impl Plan {
+    /// Forgets what is remembered of tokens, and what was got for them; says how many tokens were remembered here.
+    ///
+    /// # Errors
+    /// [`SharedUnavailable`] when the replicas' answers are as they were: the revocation has not reached all of them.
+    pub async fn forget(&self, forget: &Forget) -> Result<usize, SharedUnavailable> {
+        let forgotten = self.memories.forget(forget).await;
+        // Last: who shows one of these tokens meanwhile is judged anew, and so is what it is exchanged for.
+        for exchange in &self.exchanges {
+            match &forget.tokens {
+                Tokens::Token(token) => exchange.forget_token(token),
+                Tokens::Subject(wanted) => {
+                    exchange.forget_callers(forget.issuer.as_deref(), |of| of.subject() == Some(wanted))
+                }
+                Tokens::ClientId(wanted) => {
+                    exchange.forget_callers(forget.issuer.as_deref(), |of| of.client_id() == Some(wanted))
+                }
+                // By this nothing is known here.
+                Tokens::Id(_) => exchange.forget_callers(forget.issuer.as_deref(), |_| true),
+            }
+        }
+        forgotten
+    }
 }
 
 /// Where the router leads.

@@ -14,13 +14,15 @@ use url::Url;
 use super::patterns::{HostPattern, PathPattern};
 use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
+use crate::config::forward::AccessToken;
 use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
-use crate::config::route::{AccessToken, Authorization, ClaimRule, EncodedSlash, Preflight};
+use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
 use crate::kv::RedisSettings;
 use crate::login::{Allowed, Brand, Flow, Landing, Mode};
+use crate::outbound::TokenTarget;
 use crate::seal::{MasterKeys, Secret};
 
 /// A configuration without mistakes.
@@ -438,9 +440,18 @@ pub struct IdentityTokenSettings {
     pub issuer: String,
 }
 
+/// What goes up as `Authorization`; clients are indexes into [`Checked::clients`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorizationSettings {
+    Strip,
+    Keep,
+    Own { client: usize, target: TokenTarget },
+    Exchange { client: usize, target: TokenTarget, actor: Option<usize> },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardSettings {
-    pub authorization: Authorization,
+    pub authorization: AuthorizationSettings,
     /// Field names and the claims that fill them.
     pub headers: Vec<(HeaderName, String)>,
     pub identity_token: Option<IdentityTokenSettings>,

@@ -6,20 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts as Head;
-use postern::app::{self, Parts, Running};
-use postern::authn::{MemoryLimits, TokenMemory};
+use postern::app::Running;
 use postern::clock::{ManualClock, Time};
-use postern::config::{self, Sources};
-use postern::control::Control;
 use postern::idp::Standing;
-use postern::plan;
-use postern::plan::compile::{Wiring, compile, process};
 use postern::plan::running::{Plan, Process};
 use postern::server::Address;
-use postern::telemetry::Metrics;
 use serde_json::json;
 use tokio::net::TcpStream;
 
+use crate::support::inside::Inside;
 use crate::support::keys::{Key, ring};
 use crate::support::provider::Provider;
 use crate::support::raw::{self, Answer, Connection, PATIENCE, Until};
@@ -56,22 +51,8 @@ impl World {
         let upstream = Upstream::start(upstream).await;
         let server = format!("  listeners: [{{ bind: 127.0.0.1:0 }}]\n  workers: 1\n{server}");
         let text = Layout { server, ..Layout::default() }.config(&provider.issuer(), upstream.address);
-        let loaded = config::load(Sources::text("gateway.yaml", text)).expect("a readable configuration");
-        let checked = plan::check(&loaded).expect("a good configuration");
         let hands = ManualClock::at(Time::from_seconds(START));
-        let (clock, control, metrics) = (hands.clock(), Control::current(), Metrics::new());
-        let memory = Arc::new(TokenMemory::new(MemoryLimits::default()));
-        let wiring = Wiring {
-            clock: clock.clone(),
-            control: control.clone(),
-            metrics: metrics.clone(),
-            memory: Arc::clone(&memory),
-        };
-        let plan = Arc::new(compile(&checked, &wiring).expect("a plan"));
-        let process = process(&checked, 1, 1000);
-        let parts = Parts { clock, control, metrics, memory, access_log: None, fault };
-        let running = Arc::new(app::start(Arc::clone(&plan), &process, &parts).expect("a gateway"));
-        plan.issuers[0].attempted(1).await;
+        let Inside { plan, process, running } = Inside::start(&text, &hands, fault).await;
         Self { hands, provider, upstream, plan, process, running }
     }
 

@@ -4,22 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use postern::app::{self, Parts, Running};
-use postern::authn::{MemoryLimits, TokenMemory};
 use postern::clock::{ManualClock, Time};
-use postern::config::{self, Sources};
-use postern::control::Control;
 use postern::devidp::{ClientEntry, Endpoint, Mint, Provider, Settings};
-use postern::plan;
-use postern::plan::compile::{Wiring, compile, process};
-use postern::plan::running::Plan;
-use postern::server::Address;
-use postern::telemetry::Metrics;
 
+use crate::support::eventually;
+use crate::support::inside::Inside;
 use crate::support::raw::{self, Answer, PATIENCE};
 use crate::support::standard::{HOST, get};
 use crate::support::upstream::{Reply, Seen, Upstream};
-use crate::support::{eventually, eventually_async};
 
 mod answers;
 mod budget;
@@ -38,8 +30,7 @@ struct World {
     hands: ManualClock,
     provider: Provider,
     upstream: Upstream,
-    plan: Arc<Plan>,
-    running: Arc<Running>,
+    gateway: Inside,
 }
 
 /// What a test is about, in YAML; everything has its default.
@@ -110,28 +101,12 @@ impl World {
 
     /// A gateway with this configuration whose issuers have all been looked up once.
     async fn run(text: &str, hands: ManualClock, provider: Provider, upstream: Upstream) -> Self {
-        let loaded = config::load(Sources::text("gateway.yaml", text)).unwrap_or_else(|report| panic!("{report}"));
-        let checked = plan::check(&loaded).unwrap_or_else(|report| panic!("{report}"));
-        let (clock, control, metrics) = (hands.clock(), Control::current(), Metrics::new());
-        let memory = Arc::new(TokenMemory::new(MemoryLimits::default()));
-        let wiring = Wiring {
-            clock: clock.clone(),
-            control: control.clone(),
-            metrics: metrics.clone(),
-            memory: Arc::clone(&memory),
-        };
-        let plan = Arc::new(compile(&checked, &wiring).expect("a plan"));
-        let process = process(&checked, 2, 20_000);
-        let parts = Parts { clock, control, metrics, memory, access_log: None, fault: None };
-        let running = Arc::new(app::start(Arc::clone(&plan), &process, &parts).expect("a gateway"));
-        for issuer in &plan.issuers {
-            issuer.attempted(1).await;
-        }
-        Self { hands, provider, upstream, plan, running }
+        let gateway = Inside::start(text, &hands, None).await;
+        Self { hands, provider, upstream, gateway }
     }
 
     fn address(&self) -> SocketAddr {
-        self.running.address().expect("a TCP listener")
+        self.gateway.address()
     }
 
     async fn get(&self, target: &str, token: &str) -> Answer {
@@ -166,17 +141,11 @@ impl World {
     }
 
     async fn admin(&self, target: &str) -> Answer {
-        let Address::Tcp(address) = self.running.admin() else { panic!("the admin listens on TCP") };
-        raw::get(*address, "localhost", target).await
+        self.gateway.admin(target).await
     }
 
-    /// Waits until a metric, given with its labels, has this value.
     async fn until_metric(&self, name: &str, value: u64) {
-        let line = format!("{name} {value}");
-        eventually_async(&line, PATIENCE, async || {
-            self.admin("/metrics").await.text().lines().any(|have| have == line).then_some(())
-        })
-        .await;
+        self.gateway.until_metric(name, value).await;
     }
 
     /// Waits until a request was refused for this reason so often, on the route `api`.

@@ -36,3 +36,4 @@ mod supply_chain;
 mod support;
 mod tls;
 mod tokens;
+mod upstream_tokens;

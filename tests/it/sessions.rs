@@ -1,21 +1,13 @@
 //! Sessions from outside: gateways in this process, so that a test holds their clock, the development provider on the same
 //! clock, and a scripted browser. Every promise that does not name a store is kept by each of them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use postern::app::{self, Parts, Running};
-use postern::authn::{MemoryLimits, TokenMemory};
 use postern::clock::{ManualClock, Time};
-use postern::config::{self, Sources};
-use postern::control::Control;
 use postern::devidp::{ClientEntry, Endpoint, Fault, GrantType, Provider, Settings};
-use postern::plan;
-use postern::plan::compile::{Wiring, compile, process};
-use postern::plan::running::Plan;
-use postern::telemetry::Metrics;
 
 use crate::support::browser::{Browser, Page};
+use crate::support::inside::Inside;
 use crate::support::raw::{self, Answer};
 use crate::support::redis::Redis;
 use crate::support::upstream::{Reply, Seen, Upstream, answer};
@@ -99,8 +91,7 @@ impl Setup {
 
 /// One gateway.
 struct Gateway {
-    running: Running,
-    _plan: Arc<Plan>,
+    inside: Inside,
 }
 
 struct World {
@@ -175,26 +166,11 @@ impl Gateway {
             setup.site,
             setup.routes
         );
-        let loaded = config::load(Sources::text("gateway.yaml", text)).expect("a readable configuration");
-        let checked = plan::check(&loaded).unwrap_or_else(|report| panic!("{report}"));
-        let (clock, control, metrics) = (hands.clock(), Control::current(), Metrics::new());
-        let memory = Arc::new(TokenMemory::new(MemoryLimits::default()));
-        let wiring = Wiring {
-            clock: clock.clone(),
-            control: control.clone(),
-            metrics: metrics.clone(),
-            memory: Arc::clone(&memory),
-        };
-        let plan = Arc::new(compile(&checked, &wiring).expect("a plan"));
-        let process = process(&checked, 1, 1000);
-        let parts = Parts { clock, control, metrics, memory, access_log: None, fault: None };
-        let running = app::start(Arc::clone(&plan), &process, &parts).expect("a gateway");
-        plan.issuers[0].attempted(1).await;
-        Self { running, _plan: plan }
+        Self { inside: Inside::start(&text, hands, None).await }
     }
 
     fn address(&self) -> std::net::SocketAddr {
-        self.running.address().expect("a TCP listener")
+        self.inside.address()
     }
 
     /// A browser that knows where the site is.

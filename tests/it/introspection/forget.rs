@@ -19,7 +19,7 @@ fn token(text: &str) -> Tokens {
 #[tokio::test]
 async fn a_token_is_forgotten_by_itself_its_subject_its_client_and_its_id() {
     let world = World::start().await;
-    let memories = &world.plan.memories;
+    let memories = &world.gateway.plan.memories;
     let of = |subject: &str| {
         let mint = Mint { subject: Some(subject.to_owned()), ..mint() };
         world.provider.mint_opaque(&mint.claim("jti", format!("id-{subject}")))
@@ -64,7 +64,7 @@ async fn a_revoked_token_that_is_forgotten_passes_no_more() {
     assert_eq!(world.status("/api/x", &token_text).await, 200);
     assert!(world.provider.revoke(&token_text));
     assert_eq!(world.status("/api/x", &token_text).await, 200, "until somebody says so");
-    assert_eq!(world.plan.memories.forget(&by(token(&token_text))).await, Ok(1));
+    assert_eq!(world.gateway.plan.memories.forget(&by(token(&token_text))).await, Ok(1));
     assert_eq!(world.status("/api/x", &token_text).await, 401);
 }
 
@@ -76,7 +76,7 @@ async fn a_negative_answer_is_forgotten_with_its_token() {
         assert_eq!(world.status("/api/x", "junk").await, 401);
     }
     assert_eq!(world.calls(), 1);
-    assert_eq!(world.plan.memories.forget(&by(token("junk"))).await, Ok(1));
+    assert_eq!(world.gateway.plan.memories.forget(&by(token("junk"))).await, Ok(1));
     assert_eq!(world.status("/api/x", "junk").await, 401);
     assert_eq!(world.calls(), 2);
 }
@@ -90,7 +90,7 @@ async fn what_is_under_way_fills_in_nothing_that_was_forgotten() {
     world.provider.set_fault_for(Endpoint::Introspect, Fault::Slow(Duration::from_secs(1)), 1);
     let (first, second) = tokio::join!(world.get("/api/x", &text), async {
         world.until_asked(1).await;
-        world.plan.memories.forget(&by(Tokens::Subject("alice".into()))).await.expect("no store");
+        world.gateway.plan.memories.forget(&by(Tokens::Subject("alice".into()))).await.expect("no store");
         // Who comes now waits for no question of before.
         let late = world.status("/api/x", &text).await;
         assert_eq!(world.calls(), 2);
@@ -99,11 +99,11 @@ async fn what_is_under_way_fills_in_nothing_that_was_forgotten() {
     });
     assert_eq!((first.status, second), (200, 200));
     // The second question's answer is kept, the first one's is not.
-    assert_eq!(world.plan.memories.forget(&by(token(&text))).await, Ok(1));
+    assert_eq!(world.gateway.plan.memories.forget(&by(token(&text))).await, Ok(1));
     world.provider.set_fault_for(Endpoint::Introspect, Fault::Slow(Duration::from_secs(1)), 1);
     let (first, ()) = tokio::join!(world.get("/api/x", &text), async {
         world.until_asked(3).await;
-        world.plan.memories.forget(&by(token(&text))).await.expect("no store");
+        world.gateway.plan.memories.forget(&by(token(&text))).await.expect("no store");
         world.pass(1);
     });
     assert_eq!(first.status, 200);
@@ -121,7 +121,7 @@ async fn a_jwt_is_forgotten_by_who_it_is_about() {
     }
     assert_eq!(world.calls(), 1);
     for forget in [by(token(&jwt)), by(Tokens::Id("one".into())), by(Tokens::Subject("alice".into()))] {
-        assert_eq!(world.plan.memories.forget(&forget).await, Ok(1), "{forget:?}");
+        assert_eq!(world.gateway.plan.memories.forget(&forget).await, Ok(1), "{forget:?}");
         let calls = world.calls();
         assert_eq!(world.status("/api/x", &jwt).await, 200);
         assert_eq!(world.calls(), calls + 1, "{forget:?}");
@@ -145,7 +145,7 @@ async fn a_jwt_is_forgotten_by_what_its_answer_does_not_say() {
     ];
     for name in names {
         let calls = world.calls();
-        assert_eq!(world.plan.memories.forget(&by(name.clone())).await, Ok(1), "{name:?}");
+        assert_eq!(world.gateway.plan.memories.forget(&by(name.clone())).await, Ok(1), "{name:?}");
         assert_eq!(world.status("/api/x", &jwt).await, 200);
         assert_eq!(world.calls(), calls + 1, "{name:?}: an answer of before was used");
     }
@@ -161,7 +161,7 @@ async fn a_stale_answer_ends_when_it_is_forgotten() {
     world.provider.set_fault(Endpoint::Introspect, Fault::Hang);
     let (told, ()) = tokio::join!(world.get("/api/x", &text), async {
         world.until_asked(2).await;
-        world.plan.memories.forget(&by(token(&text))).await.expect("no store");
+        world.gateway.plan.memories.forget(&by(token(&text))).await.expect("no store");
         world.pass(2);
     });
     assert_eq!(told.status, 503);

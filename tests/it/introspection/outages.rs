@@ -232,6 +232,6 @@ async fn without_metadata_there_is_nobody_to_ask() {
     world.until_refused("introspection.unreachable", 20).await;
     world.provider.clear_faults();
     world.pass(1);
-    world.plan.issuers[0].attempted(2).await;
+    world.gateway.plan.issuers[0].attempted(2).await;
     assert_eq!(world.status("/api/x", &world.token()).await, 200);
 }

@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod foreign;
 pub mod gateway;
 pub mod h2;
+pub mod inside;
 pub mod keys;
 pub mod provider;
 pub mod raw;
