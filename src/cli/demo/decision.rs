@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_reason_of_the_gateway_belongs_to_a_step() {
-        let last = ["upstream", "gateway"];
+        let last = ["upstream", "upstream_token", "exchange", "gateway"];
         for reason in crate::reason::Reason::ALL {
             let kind = reason.code().split('.').next().unwrap_or_default();
             assert_eq!(stopped_at(reason.code()) == 4, last.contains(&kind), "{reason} has no step of its own");

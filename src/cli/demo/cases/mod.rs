@@ -2,6 +2,7 @@
 //! does it; rows run one after the other.
 
 mod answers;
+mod configurations;
 mod credentials;
 mod edges;
 mod front;
@@ -13,6 +14,7 @@ mod rules;
 mod site;
 mod streams;
 mod tokens;
+mod upstream_tokens;
 mod visitor;
 
 use super::check::Check;
@@ -30,6 +32,8 @@ pub async fn all(check: &mut Check) {
     grants::run(check).await;
     site::run(check).await;
     front::run(check).await;
+    upstream_tokens::run(check).await;
+    configurations::run(check);
     opaque::run(check).await;
     outages::run(check).await;
 }
