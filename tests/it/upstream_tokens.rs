@@ -11,6 +11,7 @@ use postern::devidp::{ClientEntry, Endpoint, GrantType, Mint, Provider, Settings
 use crate::support::eventually;
 use crate::support::inside::Inside;
 use crate::support::raw::{self, Answer, PATIENCE};
+use crate::support::tokens::said;
 use crate::support::upstream::{Reply, Seen, Upstream};
 
 mod exchange;
@@ -128,14 +129,6 @@ impl World {
     fn pass(&self, seconds: u64) {
         self.hands.advance(Duration::from_secs(seconds));
     }
-}
-
-/// What a JWT says.
-fn claims(token: &str) -> serde_json::Value {
-    use base64::Engine as _;
-    let payload = token.split('.').nth(1).expect("a JWT");
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).expect("base64url");
-    serde_json::from_slice(&bytes).expect("JSON")
 }
 
 fn echo(_: &Seen) -> Reply {

@@ -31,13 +31,16 @@ struct Setup {
     /// More of the client, of the site, in YAML flow, each with its comma.
     client: &'static str,
     site: &'static str,
+    /// Instead of the usual scopes, which ask for a refresh token.
+    scopes: Option<&'static str>,
     /// Sessions lie here, if anywhere but in the gateway's memory.
     redis: Option<String>,
 }
 
 impl World {
     async fn start(setup: Setup) -> Self {
-        let Setup { registered, provider: more, client: client_more, site, redis } = setup;
+        let Setup { registered, provider: more, client: client_more, site, scopes, redis } = setup;
+        let scopes = scopes.unwrap_or("openid, profile, email, offline_access");
         let mut shop = client(
             "shop",
             &["authorization_code", "refresh_token"],
@@ -60,7 +63,7 @@ impl World {
 server: {{ listeners: [{{ bind: 127.0.0.1:0 }}], workers: 1 }}
 admin: {{ bind: 127.0.0.1:0 }}
 issuers: {{ corp: {{ issuer: \"{}\", audiences: [shop] }} }}
-clients: {{ web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SECRET }}, scopes: [openid, profile, email, offline_access]{client_more} }} }}
+clients: {{ web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SECRET }}, scopes: [{scopes}]{client_more} }} }}
 sites: {{ shop: {{ url: \"{SITE}\", sign_in: [web]{site} }} }}
 sessions: {{ keys: [{{ env: KEY }}], {sessions} }}
 upstreams: {{ app: {{ servers: [\"http://{}\"] }} }}
@@ -242,4 +245,42 @@ async fn signing_out_there_signs_out_at_every_replica() {
         (both == (false, false)).then_some(())
     })
     .await;
+}
+
+/// A registration whose answers come through the browser.
+fn in_front(response_type: &str, client: &'static str, site: &'static str) -> Setup {
+    let grants = ["authorization_code", "implicit"];
+    Setup {
+        registered: json!({ "grant_types": grants, "response_types": [response_type] }),
+        scopes: Some("openid, profile, email"),
+        client,
+        site,
+        ..Setup::default()
+    }
+}
+
+#[tokio::test]
+async fn people_sign_in_by_answers_that_come_through_the_browser() {
+    const HYBRID: &str = ", allowed_grant_types: hybrid";
+    const HYBRID_WITH_TOKEN: &str = ", allowed_grant_types: hybrid, allow_access_tokens_via_browser: true";
+    const IMPLICIT: &str = ", allowed_grant_types: implicit";
+    const IMPLICIT_WITH_TOKEN: &str = ", allowed_grant_types: implicit, allow_access_tokens_via_browser: true";
+    for (response_type, client, site) in [
+        ("code id_token", HYBRID, ", response_type: code id_token"),
+        ("code id_token", HYBRID, ", response_type: code id_token, response_mode: fragment"),
+        ("code token", HYBRID_WITH_TOKEN, ", response_type: code token"),
+        ("code id_token token", HYBRID_WITH_TOKEN, ", response_type: code id_token token"),
+        ("id_token", IMPLICIT, ", response_type: id_token"),
+        ("id_token token", IMPLICIT_WITH_TOKEN, ", response_type: id_token token"),
+        ("code", "", ", response_mode: jwt"),
+        ("code id_token", HYBRID, ", response_type: code id_token, response_mode: jwt"),
+    ] {
+        let world = World::start(in_front(response_type, client, site)).await;
+        let mut browser = world.browser();
+        world.sign_in(&mut browser, "/orders").await;
+        let seen = world.upstream.take();
+        let seen = seen.last().expect("the app was asked");
+        assert_eq!(seen.value("x-forwarded-user"), Some("alice"), "{site}");
+        assert!(world.is_signed_in(&mut browser).await, "{site}");
+    }
 }

@@ -59,3 +59,11 @@ pub fn merged(base: &Value, changes: &Value) -> Value {
     }
     merged
 }
+
+/// What a JWT says.
+pub fn said(token: &str) -> serde_json::Value {
+    use base64::Engine as _;
+    let payload = token.split('.').nth(1).expect("a JWT");
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).expect("base64url");
+    serde_json::from_slice(&bytes).expect("JSON")
+}

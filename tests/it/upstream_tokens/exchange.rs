@@ -14,13 +14,13 @@ async fn the_callers_token_becomes_one_for_the_upstream() {
     let world = World::start(echo).await;
     let (alice, bob) = (world.alice(), world.token("bob"));
     let first = world.forwarded("/exchanged/x", &alice).await;
-    let said = claims(&first);
-    assert_eq!((said["sub"].as_str(), said["client_id"].as_str()), (Some("alice"), Some("sts")));
-    assert_eq!(said["aud"].as_str().or(said["aud"][0].as_str()), Some("inventory"));
-    assert_eq!(said["scope"].as_str(), Some("read"));
+    let claims = said(&first);
+    assert_eq!((claims["sub"].as_str(), claims["client_id"].as_str()), (Some("alice"), Some("sts")));
+    assert_eq!(claims["aud"].as_str().or(claims["aud"][0].as_str()), Some("inventory"));
+    assert_eq!(claims["scope"].as_str(), Some("read"));
     assert_eq!(world.forwarded("/exchanged/y", &alice).await, first, "it is remembered");
     assert_eq!(world.asked(), 1);
-    assert_eq!(claims(&world.forwarded("/exchanged/x", &bob).await)["sub"], "bob", "for each caller its own");
+    assert_eq!(said(&world.forwarded("/exchanged/x", &bob).await)["sub"], "bob", "for each caller its own");
     assert_ne!(world.forwarded("/exchanged/x", &world.alice()).await, first, "for each token its own");
     assert_eq!(world.asked(), 3);
 }
@@ -28,8 +28,8 @@ async fn the_callers_token_becomes_one_for_the_upstream() {
 #[tokio::test]
 async fn an_actor_says_who_acts() {
     let world = World::start(echo).await;
-    let said = claims(&world.forwarded("/acting/x", &world.alice()).await);
-    assert_eq!((said["sub"].as_str(), said["act"]["sub"].as_str()), (Some("alice"), Some("batch")));
+    let claims = said(&world.forwarded("/acting/x", &world.alice()).await);
+    assert_eq!((claims["sub"].as_str(), claims["act"]["sub"].as_str()), (Some("alice"), Some("batch")));
     assert_eq!(world.asked(), 2, "the actor's token is Postern's own, got once");
     world.forwarded("/acting/x", &world.token("bob")).await;
     assert_eq!(world.asked(), 3);

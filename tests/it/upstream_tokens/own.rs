@@ -14,9 +14,9 @@ async fn the_upstream_gets_a_token_of_posterns_own_and_nothing_of_the_callers() 
     let alice = world.alice();
     let own = world.forwarded("/own/x", &alice).await;
     assert_ne!(own, alice);
-    let said = claims(&own);
-    assert_eq!((said["sub"].as_str(), said["scope"].as_str()), (Some("batch"), Some("read")));
-    assert_eq!(said["aud"].as_str().or(said["aud"][0].as_str()), Some("inventory"));
+    let claims = said(&own);
+    assert_eq!((claims["sub"].as_str(), claims["scope"].as_str()), (Some("batch"), Some("read")));
+    assert_eq!(claims["aud"].as_str().or(claims["aud"][0].as_str()), Some("inventory"));
     assert_eq!(world.forwarded("/own/y", &world.token("bob")).await, own, "one token for all callers");
     assert_eq!(world.asked(), 1);
     // Another target is another token.
