@@ -29,10 +29,15 @@ pub struct Client {
     pub client_secret: Option<SecretRef>,
     /// How it shows the issuer who it is (RFC 6749 section 2.3).
     pub authentication: Authentication,
+    /// Its private key in PEM, for `private_key_jwt`: RSA, P-256, P-384 or Ed25519.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_key: Option<NotYet>,
+    pub private_key: Option<SecretRef>,
+    /// The name under which the issuer knows the key; otherwise its thumbprint (RFC 7638).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<NotYet>,
+    pub key_id: Option<String>,
+    /// Whom its assertions are for, with `client_secret_jwt` and `private_key_jwt`; `issuer` unless it says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assertion_audience: Option<AssertionAudience>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assertion: Option<NotYet>,
     /// The grant types that Postern may use with this registration: a list, or one named set.
@@ -56,6 +61,7 @@ impl Default for Client {
             authentication: Authentication::default(),
             private_key: None,
             key_id: None,
+            assertion_audience: None,
             assertion: None,
             allowed_grant_types: GrantTypes::default(),
             allow_access_tokens_via_browser: false,
@@ -69,9 +75,14 @@ impl Default for Client {
 words! {
     /// How a client shows the issuer who it is.
     Authentication {
-        #[default] SecretBasic = "client_secret_basic", SecretPost = "client_secret_post", None = "none",
+        #[default] SecretBasic = "client_secret_basic", SecretPost = "client_secret_post",
+        SecretJwt = "client_secret_jwt", PrivateKeyJwt = "private_key_jwt", None = "none",
     }
-    later { "client_secret_jwt", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth" }
+    later { "tls_client_auth", "self_signed_tls_client_auth" }
+}
+words! {
+    /// Whom a client's assertions name as their audience.
+    AssertionAudience { #[default] Issuer = "issuer", TokenEndpoint = "token_endpoint" }
 }
 words! {
     /// Whether codes are bound to who asked for them.

@@ -27,7 +27,7 @@ use http::HeaderMap;
 use url::Url;
 
 pub use crate::jose::{Audiences, TokenType};
-pub use client_auth::{ClientAuth, ClientIdentity};
+pub use client_auth::{AssertionAudience, ClientAuth, ClientIdentity, Occasion, Unproven};
 pub use discovery::{Endpoints, Metadata};
 pub use fetch::{Fetch, FetchError, FetchTls, Reply};
 pub use keys::{Keys, KeysUnavailable};
@@ -256,6 +256,12 @@ impl Issuer {
     /// once, an endpoint that is not configured is `None`.
     pub fn metadata(&self) -> Arc<Metadata> {
         self.ring.metadata()
+    }
+
+    /// What a client of ours has to say of a request that it makes now.
+    pub(crate) fn occasion<'a>(&'a self, metadata: &'a Metadata) -> Occasion<'a> {
+        let token_endpoint = metadata.endpoints.token.as_ref();
+        Occasion { issuer: &self.settings.issuer, token_endpoint, now: self.clock().now() }
     }
 
     /// The background runtime that its requests run on.

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-use super::client_auth::ClientIdentity;
+use super::client_auth::{ClientIdentity, Unproven};
 use super::fetch::FetchError;
 use super::{Issuer, Question, Reply};
 use crate::wire::form::Form;
@@ -88,6 +88,12 @@ impl From<FetchError> for Unanswered {
     }
 }
 
+impl From<Unproven> for Unanswered {
+    fn from(error: Unproven) -> Self {
+        Self::Failed(error.to_string().into())
+    }
+}
+
 impl Registration {
     pub fn new(settings: RegistrationSettings, issuer: Arc<Issuer>) -> Arc<Self> {
         let room = || Arc::new(Semaphore::new(MOST_AT_ONCE));
@@ -115,15 +121,16 @@ impl Registration {
     /// or a refresh token is not to be cut off half-way.
     pub(super) async fn ask(&self, cause: Cause, url: Url, mut form: Form) -> Result<Reply, Unanswered> {
         let turn = self.turn(cause).await?;
-        let mut headers = HeaderMap::new();
-        self.settings.identity.apply(&mut form, &mut headers);
-        let issuer = Arc::clone(&self.issuer);
+        let (issuer, identity) = (Arc::clone(&self.issuer), self.settings.identity.clone());
         let asked = async move {
+            // Here and not before: to sign takes a worker's time, and it is to be new when it is sent.
+            let mut headers = HeaderMap::new();
+            identity.apply(&mut form, &mut headers, &issuer.occasion(&issuer.metadata()))?;
             let question =
                 Question { url: &url, form: &form, headers: &headers, accept: "application/json", within: DEADLINE };
             let reply = issuer.post(question).await;
             drop(turn);
-            reply
+            Ok::<_, Unanswered>(reply?)
         };
         let ran = self.issuer.control().run(asked).await;
         Ok(ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))??)

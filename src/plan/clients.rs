@@ -1,10 +1,15 @@
 //! `clients`, checked: an issuer that is there, credentials that fit the method, and grant types as a plain list.
 
+use std::sync::Arc;
+
 use super::findings::Findings;
 use super::settings::{ClientCredentials, ClientSettings, IssuerSettings};
 use super::{access, grants, issuers};
-use crate::config::ValuePath;
 use crate::config::client::{Authentication, Client, Pkce};
+use crate::config::{self, ValuePath};
+use crate::idp::AssertionAudience;
+use crate::jose::SigningKey;
+use crate::seal::Secret;
 
 /// Checks all; the entries that are in order come out by name.
 pub(super) fn clients(findings: &mut Findings<'_>, known: &[IssuerSettings]) -> Vec<ClientSettings> {
@@ -85,28 +90,82 @@ fn client_id(findings: &mut Findings<'_>, at: &ValuePath, written: Option<&str>)
     Some(client_id.into())
 }
 
+/// What the method needs, and nothing that it has no use for: an unused secret is one that nobody changes.
 fn credentials(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<ClientCredentials> {
-    let key = at.key("client_secret");
     let method = written.authentication;
-    match (method, &written.client_secret) {
-        (Authentication::None, None) => Some(ClientCredentials::None),
-        (Authentication::None, Some(_)) => {
-            findings.error_with(&key, "a secret is of no use to `authentication: none`", "leave one of the two out");
+    let shows_secret =
+        matches!(method, Authentication::SecretBasic | Authentication::SecretPost | Authentication::SecretJwt);
+    let signs_itself = method == Authentication::PrivateKeyJwt;
+    let asserts = signs_itself || method == Authentication::SecretJwt;
+    let unused = [
+        ("client_secret", written.client_secret.is_some() && !shows_secret, "a secret"),
+        ("private_key", written.private_key.is_some() && !signs_itself, "a private key"),
+        ("key_id", written.key_id.is_some() && !signs_itself, "a key's name"),
+        ("assertion_audience", written.assertion_audience.is_some() && !asserts, "an audience"),
+    ];
+    let mut fits = true;
+    for (key, _, what) in unused.into_iter().filter(|(_, unused, _)| *unused) {
+        let message = format!("{what} is of no use to `authentication: {}`", method.word());
+        findings.error_with(&at.key(key), message, "leave one of the two out");
+        fits = false;
+    }
+    let audience = match written.assertion_audience.unwrap_or_default() {
+        config::client::AssertionAudience::Issuer => AssertionAudience::Issuer,
+        config::client::AssertionAudience::TokenEndpoint => AssertionAudience::TokenEndpoint,
+    };
+    let credentials = match method {
+        Authentication::None => Some(ClientCredentials::None),
+        Authentication::SecretBasic => client_secret(findings, at, written).map(ClientCredentials::SecretBasic),
+        Authentication::SecretPost => client_secret(findings, at, written).map(ClientCredentials::SecretPost),
+        Authentication::SecretJwt => {
+            signing_secret(findings, at, written).map(|secret| ClientCredentials::SecretJwt(secret, audience))
+        }
+        Authentication::PrivateKeyJwt => {
+            private_key(findings, at, written).map(|key| ClientCredentials::PrivateKeyJwt(Arc::new(key), audience))
+        }
+    };
+    credentials.filter(|_| fits)
+}
+
+fn client_secret(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<Secret> {
+    let Some(secret) = &written.client_secret else {
+        let method = written.authentication.word();
+        let does = if written.authentication == Authentication::SecretJwt { "signs with" } else { "shows" };
+        let expected = format!("`{{ env: NAME }}` or `{{ file: PATH }}`: `authentication: {method}` {does} it");
+        findings.missing(at, "client_secret", expected);
+        return None;
+    };
+    issuers::secret(findings, &at.key("client_secret"), secret)
+}
+
+/// RFC 7518 section 3.2: a key for HS256 is no shorter than its digest. Who sees one assertion can guess at a short one.
+fn signing_secret(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<Secret> {
+    const BYTES: usize = 32;
+    let secret = client_secret(findings, at, written)?;
+    if secret.expose().len() < BYTES {
+        let message =
+            format!("a secret that signs has {BYTES} bytes or more: from an assertion a short one can be guessed");
+        findings.warning(&at.key("client_secret"), message, "a longer secret, or `private_key_jwt`");
+    }
+    Some(secret)
+}
+
+fn private_key(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<SigningKey> {
+    let Some(written_key) = &written.private_key else {
+        findings.missing(at, "private_key", "`{ file: client.pem }`: `authentication: private_key_jwt` signs with it");
+        return None;
+    };
+    if written.key_id.as_deref().is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
+        findings.error(&at.key("key_id"), "a key's name is one line of text");
+        return None;
+    }
+    let place = at.key("private_key");
+    let pem = issuers::secret(findings, &place, written_key)?;
+    match SigningKey::from_any_pem(written.key_id.as_deref(), pem.expose().as_bytes()) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            findings.error(&place, error.to_string());
             None
-        }
-        (_, None) => {
-            findings.missing(
-                at,
-                "client_secret",
-                format!("`{{ env: NAME }}` or `{{ file: PATH }}`: `authentication: {}` shows it", method.word()),
-            );
-            None
-        }
-        (Authentication::SecretBasic, Some(secret)) => {
-            issuers::secret(findings, &key, secret).map(ClientCredentials::SecretBasic)
-        }
-        (Authentication::SecretPost, Some(secret)) => {
-            issuers::secret(findings, &key, secret).map(ClientCredentials::SecretPost)
         }
     }
 }

@@ -226,6 +226,8 @@ pub fn client_identity(written: &ClientSettings) -> ClientIdentity {
         ClientCredentials::None => ClientAuth::None,
         ClientCredentials::SecretBasic(secret) => ClientAuth::SecretBasic(secret.clone()),
         ClientCredentials::SecretPost(secret) => ClientAuth::SecretPost(secret.clone()),
+        ClientCredentials::SecretJwt(secret, audience) => ClientAuth::SecretJwt(secret.clone(), *audience),
+        ClientCredentials::PrivateKeyJwt(key, audience) => ClientAuth::PrivateKeyJwt(Arc::clone(key), *audience),
     };
     ClientIdentity { client_id: written.client_id.clone(), auth }
 }

@@ -20,6 +20,8 @@ use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
+use crate::idp::AssertionAudience;
+use crate::jose::SigningKey;
 use crate::kv::RedisSettings;
 use crate::login::{Allowed, Brand, Flow, Landing, Mode};
 use crate::outbound::TokenTarget;
@@ -224,6 +226,8 @@ pub enum ClientCredentials {
     None,
     SecretBasic(Secret),
     SecretPost(Secret),
+    SecretJwt(Secret, AssertionAudience),
+    PrivateKeyJwt(Arc<SigningKey>, AssertionAudience),
 }
 
 #[derive(Clone, Debug)]

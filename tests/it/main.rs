@@ -14,6 +14,7 @@
 mod actions;
 mod answers;
 mod browser;
+mod client_auth;
 mod contracts;
 mod demo;
 mod docs;
