@@ -161,7 +161,7 @@ error: routes[1]: expected a map of keys, found the text `just text`
 error: clients.web.assertion: not supported yet
   --> postern.yaml:13:19
    |
-13 | clients: { web: { assertion: x } }
+13 | clients: { web: { assertion: • } }
    |                   ^^^^^^^^^
 "
     );
