@@ -10,9 +10,19 @@ const SITE: &str = "https://shop.test";
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 async fn world() -> World {
+    world_of(&[GrantType::AuthorizationCode, GrantType::RefreshToken]).await
+}
+
+/// What the site's client may use at the provider.
+async fn world_of(grants: &[GrantType]) -> World {
     let hands = ManualClock::at(Time::from_seconds(START));
     let settings = Settings::demo().behind(SITE);
-    let lived = |client| ClientEntry {
+    let lived = |client: ClientEntry| ClientEntry {
+        allowed_grant_types: if client.client_id == "shop" {
+            grants.to_vec()
+        } else {
+            client.allowed_grant_types.clone()
+        },
         access_token_lifetime: Duration::from_secs(LIFE),
         // There is nobody at that address; the test brings the logout token itself.
         backchannel_logout_uri: None,
@@ -98,6 +108,28 @@ async fn what_can_not_be_exchanged_goes_nowhere_and_signs_nobody_out() {
     world.pass(10);
     assert_eq!(browser.open(&format!("{SITE}/a")).await.status, 200);
     assert_ne!(seen(&world), token);
+}
+
+/// A provider that gives no refresh token: the session lives on, and its access token does not.
+#[tokio::test]
+async fn a_person_whose_token_is_over_signs_in_again() {
+    let world = world_of(&[GrantType::AuthorizationCode]).await;
+    let mut browser = alice(&world).await;
+    let first = seen(&world);
+    world.pass(LIFE);
+    let cookies = browser.cookies().iter().find(|cookie| cookie.name.starts_with("__Host-postern-shop")).expect("one");
+    let fetch = format!(
+        "GET /a HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n\
+         Cookie: {}={}\r\n\r\n",
+        cookies.name, cookies.value
+    );
+    let told = world.send(&fetch).await;
+    assert_eq!(told.status, 401, "a script is told: {}", told.text());
+    assert!(world.upstream.take().is_empty());
+    // The provider still knows her, so a page load brings a new token and is where it wanted to be.
+    let page = browser.open(&format!("{SITE}/b")).await;
+    assert_eq!((page.status, page.url.path()), (200, "/b"), "{:#?}", page.trail());
+    assert_ne!(seen(&world), first);
 }
 
 #[tokio::test]
