@@ -136,6 +136,7 @@ impl From<OutboundError> for Refusal {
             OutboundError::NoToken(NoToken { reason, retry_after }) => {
                 Self::new(reason, Kind::Unavailable { retry_after })
             }
+            OutboundError::TokenOver => Denial::Unauthenticated.into(),
             OutboundError::NotExchanged => Self::new(Reason::ExchangeRefused, Kind::Forbidden),
         }
     }

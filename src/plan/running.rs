@@ -75,7 +75,7 @@ impl Plan {
                     exchange.forget_callers(forget.issuer.as_deref(), |of| of.subject() == Some(wanted))
                 }
                 Tokens::ClientId(wanted) => {
-                    exchange.forget_callers(forget.issuer.as_deref(), |of| of.client_id() == Some(wanted))
+                    exchange.forget_callers(forget.issuer.as_deref(), |of| of.is_of_client(wanted))
                 }
                 // By this nothing is known here.
                 Tokens::Id(_) => exchange.forget_callers(forget.issuer.as_deref(), |_| true),

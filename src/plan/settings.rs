@@ -398,6 +398,12 @@ impl AccessSettings {
             Self::Ways(ways) => ways.session.as_ref(),
         }
     }
+
+    /// Whether who shows nothing may pass.
+    pub fn admits_nobody(&self) -> bool {
+        let rules = [self.bearer().map(|way| &way.rules), self.session().map(|way| &way.rules)];
+        matches!(self, Self::Public) || rules.into_iter().flatten().any(|rules| rules.optional)
+    }
 }
 
 /// Alternatives; at least one is there.

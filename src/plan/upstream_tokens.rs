@@ -41,9 +41,9 @@ pub(super) fn authorization(
         }
         Authorization::ClientCredentials(own) => {
             let place = key.key("client_credentials");
-            if matches!(access, Some(AccessSettings::Public)) {
-                let message = "on a public route anybody acts with the rights of Postern's own token";
-                findings.warning(&place, message, "say who may pass: `access: { bearer: … }`");
+            if access.is_some_and(AccessSettings::admits_nobody) {
+                let message = "whoever shows nothing acts here with the rights of Postern's own token";
+                findings.warning(&place, message, "say who may pass: `access: { bearer: … }`, without `optional`");
             }
             let parts = (own.client.as_ref(), own.scopes.as_slice(), own.audience.as_ref(), own.resource.as_ref());
             let found = client(findings, &place, clients, (parts, GrantType::ClientCredentials));
