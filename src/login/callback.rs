@@ -109,7 +109,7 @@ impl Site {
             return Err(LoginError::Replayed);
         }
         let registration = self.registration(&attempt.client).ok_or(LoginError::OtherIssuer)?;
-        self.is_from(registration, issuer.as_deref())?;
+        self.is_from(registration, issuer.as_deref(), &answer)?;
         if let Some(signed) = signed {
             let (issuer, client_id) = (registration.issuer(), registration.client_id());
             issuer.check_signed_answer(signed.expose(), client_id, issuer.clock().now()).await?;
@@ -122,12 +122,14 @@ impl Site {
 
     /// Whether the answer is that of the provider which was asked (RFC 9207 section 2.4): before its code goes anywhere,
     /// so that no provider gets another's (RFC 9700 section 4.4). A provider that says it names itself must do so; where
-    /// a site has several, each must.
-    fn is_from(&self, registration: &Registration, named: Option<&str>) -> Result<(), LoginError> {
+    /// a site has several, each must. An ID token beside it names its issuer too, and is looked at before the code goes
+    /// anywhere: some providers leave it at that (RFC 9207 section 4).
+    fn is_from(&self, registration: &Registration, named: Option<&str>, answer: &Answer) -> Result<(), LoginError> {
         let issuer = registration.issuer();
         let others = self.settings.registrations.iter().any(|other| other.issuer().id() != issuer.id());
         match named {
             Some(named) if *named == *issuer.settings().issuer => Ok(()),
+            None if matches!(answer, Answer::Granted(Front { id_token: Some(_), .. })) => Ok(()),
             None if !others && !issuer.metadata().names_itself_in_answers => Ok(()),
             _ => Err(LoginError::OtherIssuer),
         }

@@ -2,4 +2,5 @@
 
 mod browser;
 mod django;
+mod front;
 mod introspection;

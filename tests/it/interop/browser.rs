@@ -11,33 +11,41 @@ use crate::support::raw::PATIENCE;
 use crate::support::redis::Redis;
 use crate::support::upstream::{Upstream, answer};
 
-const SITE: &str = "https://shop.test";
+pub(super) const SITE: &str = "https://shop.test";
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-struct World {
-    provider: Foreign,
+pub(super) struct World {
+    pub(super) provider: Foreign,
     gateway: Gateway,
-    upstream: Upstream,
+    pub(super) upstream: Upstream,
     config: String,
 }
 
 /// How a world differs from the usual one.
-#[derive(Default)]
-struct Setup {
+pub(super) struct Setup {
     /// More of the registration at the provider.
-    registered: Value,
+    pub(super) registered: Value,
     /// More of the provider.
-    provider: Value,
+    pub(super) provider: Value,
+    pub(super) scopes: &'static str,
     /// More of the client, of the site, in YAML flow, each with its comma.
-    client: &'static str,
-    site: &'static str,
+    pub(super) client: &'static str,
+    pub(super) site: String,
     /// Sessions lie here, if anywhere but in the gateway's memory.
-    redis: Option<String>,
+    pub(super) redis: Option<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let (registered, provider) = (Value::Null, Value::Null);
+        let scopes = "openid, profile, email, offline_access";
+        Self { registered, provider, scopes, client: "", site: String::new(), redis: None }
+    }
 }
 
 impl World {
-    async fn start(setup: Setup) -> Self {
-        let Setup { registered, provider: more, client: client_more, site, redis } = setup;
+    pub(super) async fn start(setup: Setup) -> Self {
+        let Setup { registered, provider: more, scopes, client: client_more, site, redis } = setup;
         let mut shop = client(
             "shop",
             &["authorization_code", "refresh_token"],
@@ -60,7 +68,7 @@ impl World {
 server: {{ listeners: [{{ bind: 127.0.0.1:0 }}], workers: 1 }}
 admin: {{ bind: 127.0.0.1:0 }}
 issuers: {{ corp: {{ issuer: \"{}\", audiences: [shop] }} }}
-clients: {{ web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SECRET }}, scopes: [openid, profile, email, offline_access]{client_more} }} }}
+clients: {{ web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SECRET }}, scopes: [{scopes}]{client_more} }} }}
 sites: {{ shop: {{ url: \"{SITE}\", sign_in: [web]{site} }} }}
 sessions: {{ keys: [{{ env: KEY }}], {sessions} }}
 upstreams: {{ app: {{ servers: [\"http://{}\"] }} }}
@@ -82,12 +90,12 @@ routes:
         gateway(&self.config).await
     }
 
-    fn browser(&self) -> Browser {
+    pub(super) fn browser(&self) -> Browser {
         Browser::default().knows(SITE, self.gateway.address())
     }
 
     /// Signs in at the provider's own pages: a name and any password, then consent.
-    async fn sign_in(&self, browser: &mut Browser, path: &str) -> Page {
+    pub(super) async fn sign_in(&self, browser: &mut Browser, path: &str) -> Page {
         let asked = browser.open(&format!("{SITE}{path}")).await;
         assert!(asked.text().contains("name=\"password\""), "{:#?}\n{}", asked.trail(), asked.text());
         let consent = browser.submit(&asked, &[("login", "alice"), ("password", "any")]).await;
@@ -98,7 +106,7 @@ routes:
         page
     }
 
-    async fn is_signed_in(&self, browser: &mut Browser) -> bool {
+    pub(super) async fn is_signed_in(&self, browser: &mut Browser) -> bool {
         browser.step(&format!("{SITE}/cart")).await.answer.status == 200
     }
 }
@@ -144,14 +152,14 @@ async fn requests_are_pushed_where_the_provider_demands_it() {
 
 #[tokio::test]
 async fn answers_come_by_form_post() {
-    let world = World::start(Setup { site: ", response_mode: form_post", ..Setup::default() }).await;
+    let world = World::start(Setup { site: ", response_mode: form_post".to_owned(), ..Setup::default() }).await;
     let page = world.sign_in(&mut world.browser(), "/orders").await;
     assert_eq!(page.hop("/oauth2/callback").method, "POST");
 }
 
 #[tokio::test]
 async fn userinfo_is_merged_and_agrees() {
-    let world = World::start(Setup { site: ", userinfo: true", ..Setup::default() }).await;
+    let world = World::start(Setup { site: ", userinfo: true".to_owned(), ..Setup::default() }).await;
     world.sign_in(&mut world.browser(), "/orders").await;
     assert_eq!(world.provider.asked("/me").await, 1);
 }
@@ -228,7 +236,7 @@ async fn two_replicas_refresh_a_rotated_token_once() {
 #[tokio::test]
 async fn signing_out_there_signs_out_at_every_replica() {
     let redis = Redis::start().await;
-    let site = ", back_channel_logout: required";
+    let site = ", back_channel_logout: required".to_owned();
     let world = World::start(Setup { redis: Some(redis.url()), site, ..Setup::default() }).await;
     let replica = world.replica().await;
     let mut here = world.browser();
