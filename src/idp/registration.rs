@@ -119,9 +119,19 @@ impl Registration {
 
     /// Posts a form as this client. Runs on Control and goes on there when the caller leaves: what was begun with a code
     /// or a refresh token is not to be cut off half-way.
-    pub(super) async fn ask(&self, cause: Cause, url: Url, mut form: Form) -> Result<Reply, Unanswered> {
+    pub(super) async fn ask(&self, cause: Cause, url: Url, form: Form) -> Result<Reply, Unanswered> {
+        self.ask_as(&self.settings.identity, cause, url, form).await
+    }
+
+    pub(super) async fn ask_as(
+        &self,
+        identity: &ClientIdentity,
+        cause: Cause,
+        url: Url,
+        mut form: Form,
+    ) -> Result<Reply, Unanswered> {
         let turn = self.turn(cause).await?;
-        let (issuer, identity) = (Arc::clone(&self.issuer), self.settings.identity.clone());
+        let (issuer, identity) = (Arc::clone(&self.issuer), identity.clone());
         let asked = async move {
             // Here and not before: to sign takes a worker's time, and it is to be new when it is sent.
             let mut headers = HeaderMap::new();

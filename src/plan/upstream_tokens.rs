@@ -27,6 +27,11 @@ pub(super) fn authorization(
     let clients = known.clients;
     match &written.authorization {
         Authorization::Strip => Some(AuthorizationSettings::Strip),
+        Authorization::Keep if access.is_some_and(|access| access.basic().is_some()) => {
+            let message = "a route that takes names and passwords would pass them up";
+            findings.error_with(&key, message, "`strip`; the token goes up by `access_token: header`, or `bearer`");
+            None
+        }
         Authorization::Keep => {
             if matches!(access, Some(AccessSettings::Public)) {
                 let hint = "right only if the upstream checks them itself";
@@ -36,9 +41,9 @@ pub(super) fn authorization(
         }
         Authorization::ClientCredentials(own) => {
             let place = key.key("client_credentials");
-            if matches!(access, Some(AccessSettings::Public)) {
-                let message = "on a public route anybody acts with the rights of Postern's own token";
-                findings.warning(&place, message, "say who may pass: `access: { bearer: … }`");
+            if access.is_some_and(AccessSettings::admits_nobody) {
+                let message = "whoever shows nothing acts here with the rights of Postern's own token";
+                findings.warning(&place, message, "say who may pass: `access: { bearer: … }`, without `optional`");
             }
             let parts = (own.client.as_ref(), own.scopes.as_slice(), own.audience.as_ref(), own.resource.as_ref());
             let found = client(findings, &place, clients, (parts, GrantType::ClientCredentials));

@@ -13,6 +13,7 @@
 
 mod actions;
 mod answers;
+mod basic;
 mod browser;
 mod client_auth;
 mod contracts;
