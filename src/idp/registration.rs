@@ -143,7 +143,7 @@ impl Registration {
             Ok::<_, Unanswered>(reply?)
         };
         let ran = self.issuer.control().run(asked).await;
-        Ok(ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))??)
+        ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))?
     }
 
     /// The right to make one more request. Whom nobody knows does not wait: a queue of theirs would be as long as they like.
