@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod init;
 mod schema;
 mod serve;
 
@@ -35,6 +36,8 @@ enum Command {
     Demo(Demo),
     /// Print the JSON Schema of the configuration.
     Schema,
+    /// Ask what is to be guarded, say which grant that needs and why, and write a configuration.
+    Init(Init),
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +90,16 @@ struct Demo {
     check: bool,
 }
 
+#[derive(Debug, Args)]
+struct Init {
+    /// Answers instead of questions: a YAML map, for scripts.
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Where to write; never over a file that is there; `-` is standard output.
+    #[arg(long, value_name = "FILE", default_value = "postern.yaml")]
+    output: PathBuf,
+}
+
 impl From<WithoutFile> for ZeroFile {
     fn from(said: WithoutFile) -> Self {
         let WithoutFile { issuer, audience, upstream, scope, bind, admin_bind } = said;
@@ -101,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Check(said) => check::run(Sources::of_process(said.config, ZeroFile::default()), said.online),
         Command::Demo(said) => demo::run(said.check),
         Command::Schema => schema::run(),
+        Command::Init(said) => init::run(said.answers.as_deref(), &said.output),
     }
 }
 

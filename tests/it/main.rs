@@ -24,6 +24,7 @@ mod framing;
 mod harness;
 mod headers;
 mod http2;
+mod init;
 mod inside;
 mod interop;
 mod introspection;
