@@ -1,13 +1,14 @@
 //! `clients`: what Postern is to an issuer, one entry a registration.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::secret::SecretRef;
-use super::values::{NotYet, words};
+use super::values::words;
 
 /// What is asked for at a sign-in unless `scopes` says otherwise.
 pub const SCOPES: [&str; 3] = ["openid", "profile", "email"];
@@ -38,8 +39,15 @@ pub struct Client {
     /// Whom its assertions are for, with `client_secret_jwt` and `private_key_jwt`; `issuer` unless it says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assertion_audience: Option<AssertionAudience>,
+    /// For `private_key_jwt` without a key of Postern's own: the file that holds an assertion, replaced there before it
+    /// ends, such as a projected token of Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub assertion: Option<NotYet>,
+    pub assertion: Option<AssertionFile>,
+    /// The certificate that it shows, for `tls_client_auth` and `self_signed_tls_client_auth`; the issuer's unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Certificate>,
+    /// Whether authorization requests are signed with `private_key` (RFC 9101).
+    pub request_object: RequestObject,
     /// The grant types that Postern may use with this registration: a list, or one named set.
     pub allowed_grant_types: GrantTypes,
     /// Whether access tokens may come through the browser.
@@ -50,6 +58,28 @@ pub struct Client {
     pub pkce: Pkce,
     /// Pushed authorization requests (RFC 9126).
     pub par: Par,
+}
+
+/// Where an assertion lies.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssertionFile {
+    /// Its path; read anew for every request.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificate {
+    /// The certificate chain, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<PathBuf>,
 }
 
 impl Default for Client {
@@ -63,6 +93,8 @@ impl Default for Client {
             key_id: None,
             assertion_audience: None,
             assertion: None,
+            tls: None,
+            request_object: RequestObject::default(),
             allowed_grant_types: GrantTypes::default(),
             allow_access_tokens_via_browser: false,
             scopes: SCOPES.map(str::to_owned).to_vec(),
@@ -76,9 +108,13 @@ words! {
     /// How a client shows the issuer who it is.
     Authentication {
         #[default] SecretBasic = "client_secret_basic", SecretPost = "client_secret_post",
-        SecretJwt = "client_secret_jwt", PrivateKeyJwt = "private_key_jwt", None = "none",
+        SecretJwt = "client_secret_jwt", PrivateKeyJwt = "private_key_jwt", TlsClientAuth = "tls_client_auth",
+        SelfSignedTlsClientAuth = "self_signed_tls_client_auth", None = "none",
     }
-    later { "tls_client_auth", "self_signed_tls_client_auth" }
+}
+words! {
+    /// Whether authorization requests are signed.
+    RequestObject { #[default] Off = "off", Signed = "signed" }
 }
 words! {
     /// Whom a client's assertions name as their audience.

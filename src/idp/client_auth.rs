@@ -1,6 +1,8 @@
 //! How Postern shows an issuer who it is (RFC 6749 section 2.3, OpenID Connect Core section 9). Comes in: a request's form
 //! and header fields. Goes out: the same with the credentials in their one place.
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use serde_json::json;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
+use super::fetch::FetchTls;
 use crate::clock::Time;
 use crate::jose::SigningKey;
 use crate::jose::sign::{SignError, sign_with_secret};
@@ -38,6 +41,11 @@ pub enum ClientAuth {
     SecretJwt(Secret, AssertionAudience),
     /// `private_key_jwt`.
     PrivateKeyJwt(Arc<SigningKey>, AssertionAudience),
+    /// `private_key_jwt` by somebody else: an assertion that lies in a file and is replaced there before it ends, such as a
+    /// projected token of Kubernetes.
+    Assertion(PathBuf),
+    /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705 section 2): the certificate of the connection.
+    Certificate(FetchTls),
 }
 
 /// Whom an assertion names as its audience.
@@ -67,7 +75,12 @@ pub enum Unproven {
     NoTokenEndpoint,
     #[error("the assertion could not be signed: {0}")]
     Unsigned(#[from] SignError),
+    #[error("{} holds no assertion: {problem}", path.display())]
+    NoAssertion { path: PathBuf, problem: Box<str> },
 }
+
+/// The longest assertion that is read from a file. Bytes.
+const LONGEST_ASSERTION: u64 = 64 * 1024;
 
 /// An assertion is made anew for each request and used at once.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
@@ -82,7 +95,9 @@ impl ClientIdentity {
     /// [`Unproven`] when an assertion cannot be made.
     pub fn apply(&self, form: &mut Form, headers: &mut HeaderMap, occasion: &Occasion<'_>) -> Result<(), Unproven> {
         match &self.auth {
-            ClientAuth::None => self.name_itself(form),
+            // RFC 8705 section 2.1: the id tells whose certificate it is to be.
+            ClientAuth::None | ClientAuth::Certificate(_) => self.name_itself(form),
+            ClientAuth::Assertion(path) => self.assert(form, &kept_assertion(path)?),
             ClientAuth::SecretBasic(secret) => {
                 headers.insert(AUTHORIZATION, basic(&self.client_id, secret));
             }
@@ -127,6 +142,14 @@ impl ClientIdentity {
 }
 
 impl ClientIdentity {
+    /// The certificate to show on connections of this client, where that is how it shows who it is.
+    pub const fn tls(&self) -> Option<&FetchTls> {
+        match &self.auth {
+            ClientAuth::Certificate(tls) => Some(tls),
+            _ => None,
+        }
+    }
+
     /// A pushed request holds the client id already (RFC 9126 section 2.1); no parameter may come twice.
     fn name_itself(&self, form: &mut Form) {
         if form.get("client_id").is_none() {
@@ -140,6 +163,8 @@ impl PartialEq for ClientIdentity {
         self.client_id == other.client_id
             && match (&self.auth, &other.auth) {
                 (ClientAuth::None, ClientAuth::None) => true,
+                (ClientAuth::Assertion(one), ClientAuth::Assertion(two)) => one == two,
+                (ClientAuth::Certificate(one), ClientAuth::Certificate(two)) => one == two,
                 (ClientAuth::SecretBasic(one), ClientAuth::SecretBasic(two))
                 | (ClientAuth::SecretPost(one), ClientAuth::SecretPost(two)) => one.equals(two.expose().as_bytes()),
                 (ClientAuth::SecretJwt(one, here), ClientAuth::SecretJwt(two, there)) => {
@@ -152,6 +177,23 @@ impl PartialEq for ClientIdentity {
                 _ => false,
             }
     }
+}
+
+/// The assertion as it lies there now. It is read for every request: whoever renews it replaces the file, and a few KiB of
+/// memory-backed files cost less than to watch them.
+fn kept_assertion(path: &Path) -> Result<Secret, Unproven> {
+    let none = |problem: &str| Unproven::NoAssertion { path: path.to_owned(), problem: problem.into() };
+    let mut text = Zeroizing::new(String::new());
+    let file = std::fs::File::open(path).map_err(|error| none(&error.to_string()))?;
+    let read = file.take(LONGEST_ASSERTION + 1).read_to_string(&mut text).map_err(|error| none(&error.to_string()))?;
+    let assertion = text.trim_end_matches(['\r', '\n']);
+    if read as u64 > LONGEST_ASSERTION {
+        return Err(none("it is too large"));
+    }
+    if assertion.is_empty() || !assertion.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(none("it is not one line of visible text"));
+    }
+    Ok(Secret::new(assertion.to_owned()))
 }
 
 /// RFC 6749 section 2.3.1: id and secret are form-encoded each, before they are joined and base64-encoded, so that a `:` or

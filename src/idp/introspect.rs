@@ -196,7 +196,7 @@ impl Introspector {
     }
 
     async fn question(&self, token: &Secret) -> Result<Introspected, IntrospectError> {
-        let url = self.issuer.metadata().endpoints.introspection.clone().ok_or(IntrospectError::NoEndpoint)?;
+        let url = self.issuer.endpoints(&self.settings.client).introspection.ok_or(IntrospectError::NoEndpoint)?;
         let mut form = Form::default().with("token", token.expose()).with("token_type_hint", "access_token");
         let mut headers = HeaderMap::new();
         self.settings.client.apply(&mut form, &mut headers, &self.issuer.occasion(&self.issuer.metadata()))?;
@@ -217,7 +217,8 @@ impl Introspector {
     async fn post(&self, url: &Url, form: &Form, headers: &HeaderMap) -> Result<Reply, FetchError> {
         let accept = if self.settings.signed { SIGNED } else { JSON };
         let begun = self.clock.tick();
-        let question = Question { url, form, headers, accept, within: self.settings.timeout };
+        let question =
+            Question { url, form, headers, accept, within: self.settings.timeout, tls: self.settings.client.tls() };
         match self.issuer.post_kept(question, &self.kept, false).await {
             Err(error) if error.is_broken_off() => {
                 let left = self.settings.timeout.saturating_sub(self.clock.tick().since(begun));

@@ -12,6 +12,7 @@ use url::Url;
 use super::client_auth::{ClientIdentity, Unproven};
 use super::fetch::FetchError;
 use super::{Issuer, Question, Reply};
+use crate::jose::SigningKey;
 use crate::wire::form::Form;
 
 /// How long an endpoint may take for one request of ours.
@@ -28,13 +29,15 @@ pub enum Par {
 }
 
 /// One registration as it was configured.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RegistrationSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
     pub identity: ClientIdentity,
     /// What a sign-in asks for, space-separated. Has `openid`.
     pub scope: Box<str>,
+    /// Signs authorization requests (RFC 9101), where they are to be signed.
+    pub request_key: Option<Arc<SigningKey>>,
     /// Codes are bound to who asked for them (RFC 7636).
     pub pkce: bool,
     pub par: Par,
@@ -136,8 +139,14 @@ impl Registration {
             // Here and not before: to sign takes a worker's time, and it is to be new when it is sent.
             let mut headers = HeaderMap::new();
             identity.apply(&mut form, &mut headers, &issuer.occasion(&issuer.metadata()))?;
-            let question =
-                Question { url: &url, form: &form, headers: &headers, accept: "application/json", within: DEADLINE };
+            let question = Question {
+                url: &url,
+                form: &form,
+                headers: &headers,
+                accept: "application/json",
+                within: DEADLINE,
+                tls: identity.tls(),
+            };
             let reply = issuer.post(question).await;
             drop(turn);
             Ok::<_, Unanswered>(reply?)

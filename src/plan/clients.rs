@@ -1,11 +1,13 @@
 //! `clients`, checked: an issuer that is there, credentials that fit the method, and grant types as a plain list.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::findings::Findings;
-use super::settings::{ClientCredentials, ClientSettings, IssuerSettings};
-use super::{access, grants, issuers};
-use crate::config::client::{Authentication, Client, Pkce};
+use super::settings::{ClientCredentials, ClientSettings, IssuerSettings, TlsFiles};
+use super::{access, files, grants, issuers};
+use crate::config::client::{Authentication, Client, Pkce, RequestObject};
+use crate::config::secret::SecretRef;
 use crate::config::{self, ValuePath};
 use crate::idp::AssertionAudience;
 use crate::jose::SigningKey;
@@ -32,7 +34,9 @@ fn one(
     super::name(findings, at, "a client", name);
     let issuer = issuer(findings, at, known, written.issuer.as_deref());
     let client_id = client_id(findings, at, written.client_id.as_deref());
-    let credentials = credentials(findings, at, written);
+    let issuer_tls = issuer.and_then(|index| known.get(index)).and_then(|issuer| issuer.tls.as_ref());
+    let credentials = credentials(findings, at, written, issuer_tls);
+    let request_key = request_key(findings, at, written);
     access::scopes(findings, &at.key("scopes"), &written.scopes);
     if written.pkce == Pkce::Off {
         let message = "a code that leaks can be redeemed by whoever finds it";
@@ -55,6 +59,7 @@ fn one(
         scopes: written.scopes.clone(),
         pkce: written.pkce,
         par: written.par,
+        request_key: request_key?,
     })
 }
 
@@ -91,16 +96,26 @@ fn client_id(findings: &mut Findings<'_>, at: &ValuePath, written: Option<&str>)
 }
 
 /// What the method needs, and nothing that it has no use for: an unused secret is one that nobody changes.
-fn credentials(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<ClientCredentials> {
+fn credentials(
+    findings: &mut Findings<'_>,
+    at: &ValuePath,
+    written: &Client,
+    issuer_tls: Option<&TlsFiles>,
+) -> Option<ClientCredentials> {
     let method = written.authentication;
     let shows_secret =
         matches!(method, Authentication::SecretBasic | Authentication::SecretPost | Authentication::SecretJwt);
-    let signs_itself = method == Authentication::PrivateKeyJwt;
+    let by_certificate = matches!(method, Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth);
+    let is_asserted = method == Authentication::PrivateKeyJwt && written.assertion.is_some();
+    let signs_itself = method == Authentication::PrivateKeyJwt && !is_asserted;
+    let signs = signs_itself || written.request_object == RequestObject::Signed;
     let asserts = signs_itself || method == Authentication::SecretJwt;
     let unused = [
         ("client_secret", written.client_secret.is_some() && !shows_secret, "a secret"),
-        ("private_key", written.private_key.is_some() && !signs_itself, "a private key"),
-        ("key_id", written.key_id.is_some() && !signs_itself, "a key's name"),
+        ("private_key", written.private_key.is_some() && !signs, "a private key"),
+        ("key_id", written.key_id.is_some() && !signs, "a key's name"),
+        ("assertion", written.assertion.is_some() && method != Authentication::PrivateKeyJwt, "an assertion"),
+        ("tls", written.tls.is_some() && !by_certificate, "a certificate"),
         ("assertion_audience", written.assertion_audience.is_some() && !asserts, "an audience"),
     ];
     let mut fits = true;
@@ -120,11 +135,60 @@ fn credentials(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) ->
         Authentication::SecretJwt => {
             signing_secret(findings, at, written).map(|secret| ClientCredentials::SecretJwt(secret, audience))
         }
+        Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {
+            certificate(findings, at, written, issuer_tls).map(ClientCredentials::Certificate)
+        }
+        Authentication::PrivateKeyJwt if is_asserted => {
+            assertion(findings, at, written).map(ClientCredentials::Assertion)
+        }
         Authentication::PrivateKeyJwt => {
             private_key(findings, at, written).map(|key| ClientCredentials::PrivateKeyJwt(Arc::new(key), audience))
         }
     };
     credentials.filter(|_| fits)
+}
+
+/// An assertion that somebody else makes and keeps fresh; it is looked at now, and read anew for every request.
+fn assertion(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<PathBuf> {
+    let place = at.key("assertion");
+    let Some(file) = written.assertion.as_ref().and_then(|assertion| assertion.file.as_ref()) else {
+        findings.missing(&place, "file", "the file that holds the assertion");
+        return None;
+    };
+    issuers::secret(findings, &place.key("file"), &SecretRef::File(file.clone()))?;
+    Some(findings.file(file))
+}
+
+/// The client's own certificate, or the one that connections to the issuer show anyway.
+fn certificate(
+    findings: &mut Findings<'_>,
+    at: &ValuePath,
+    written: &Client,
+    issuer_tls: Option<&TlsFiles>,
+) -> Option<TlsFiles> {
+    let ca = issuer_tls.and_then(|tls| tls.ca.clone());
+    let identity = match &written.tls {
+        Some(own) => {
+            files::identity(findings, &at.key("tls"), (own.certificate.as_deref(), own.private_key.as_deref()))
+        }
+        None => issuer_tls.and_then(|tls| tls.identity.clone()),
+    };
+    if identity.is_none()
+        && (written.tls.is_none() || written.tls.as_ref().is_some_and(|tls| tls.certificate.is_none()))
+    {
+        let method = written.authentication.word();
+        let hint = format!("`{{ certificate: FILE, private_key: FILE }}`: `authentication: {method}` shows it");
+        findings.missing(at, "tls", hint);
+    }
+    Some(TlsFiles { ca, identity: Some(identity?), server_name: None })
+}
+
+/// The key that signs authorization requests, where they are signed; `None` for one that is missing.
+fn request_key(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<Option<Arc<SigningKey>>> {
+    if written.request_object == RequestObject::Off {
+        return Some(None);
+    }
+    private_key(findings, at, written).map(|key| Some(Arc::new(key)))
 }
 
 fn client_secret(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<Secret> {
@@ -152,7 +216,12 @@ fn signing_secret(findings: &mut Findings<'_>, at: &ValuePath, written: &Client)
 
 fn private_key(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<SigningKey> {
     let Some(written_key) = &written.private_key else {
-        findings.missing(at, "private_key", "`{ file: client.pem }`: `authentication: private_key_jwt` signs with it");
+        let what = if written.request_object == RequestObject::Signed {
+            "request_object: signed"
+        } else {
+            "authentication: private_key_jwt"
+        };
+        findings.missing(at, "private_key", format!("`{{ file: client.pem }}`: `{what}` signs with it"));
         return None;
     };
     if written.key_id.as_deref().is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {

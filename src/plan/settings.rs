@@ -219,6 +219,8 @@ pub struct ClientSettings {
     pub scopes: Vec<String>,
     pub pkce: Pkce,
     pub par: Par,
+    /// There if authorization requests are signed.
+    pub request_key: Option<Arc<SigningKey>>,
 }
 
 /// How a client shows who it is.
@@ -229,6 +231,10 @@ pub enum ClientCredentials {
     SecretPost(Secret),
     SecretJwt(Secret, AssertionAudience),
     PrivateKeyJwt(Arc<SigningKey>, AssertionAudience),
+    /// The file that holds an assertion.
+    Assertion(PathBuf),
+    /// By the certificate of the connection.
+    Certificate(TlsFiles),
 }
 
 #[derive(Clone, Debug)]
