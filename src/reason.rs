@@ -114,6 +114,16 @@ reasons! {
     UpstreamTokenUnavailable = "upstream_token.unavailable",
     /// The issuer gives our client none.
     UpstreamTokenRefused = "upstream_token.refused",
+    /// A name and a password that are none (RFC 7617).
+    BasicRefused = "basic.refused",
+    /// This name, or this client's address, showed too many that are none.
+    BasicLimited = "basic.limited",
+    /// The token endpoint gave no answer about a name and a password.
+    BasicUnavailable = "basic.unavailable",
+    /// It does not let our client ask.
+    BasicClient = "basic.client",
+    /// The token that it gave is none that this route takes.
+    BasicToken = "basic.token",
     UpstreamUnreachable = "upstream.unreachable",
     UpstreamUnhealthy = "upstream.unhealthy",
     UpstreamReset = "upstream.reset",

@@ -20,7 +20,7 @@ use crate::wire::Body;
 
 pub use health::Readiness;
 pub use status::{
-    EndpointView, IntrospectionView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView,
+    BasicView, EndpointView, IntrospectionView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView,
     UpstreamTokenKind, UpstreamTokenView,
 };
 
@@ -31,6 +31,7 @@ pub struct Views {
     pub routes: Box<dyn Fn() -> Vec<RouteView> + Send + Sync>,
     pub stores: Box<dyn Fn() -> Vec<StoreView> + Send + Sync>,
     pub upstream_tokens: Box<dyn Fn() -> Vec<UpstreamTokenView> + Send + Sync>,
+    pub basic: Box<dyn Fn() -> Vec<BasicView> + Send + Sync>,
 }
 
 /// What the answers are made of.

@@ -100,6 +100,16 @@ pub enum UpstreamTokenKind {
     Exchanged { kept: u64 },
 }
 
+/// Who still shows names and passwords, for who wants to be rid of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasicView {
+    /// The client's name in the configuration.
+    pub client: String,
+    pub grant: &'static str,
+    /// Names that were last exchanged for a token, how often, and how long ago; the last one first.
+    pub names: Vec<(String, u64, Duration)>,
+}
+
 /// A route in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteView {
@@ -119,6 +129,7 @@ pub(super) struct Status {
     pub(super) routes: Vec<RouteView>,
     pub(super) stores: Vec<StoreView>,
     pub(super) upstream_tokens: Vec<UpstreamTokenView>,
+    pub(super) basic: Vec<BasicView>,
 }
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -133,6 +144,7 @@ impl Status {
             routes: (state.views.routes)(),
             stores: (state.views.stores)(),
             upstream_tokens: (state.views.upstream_tokens)(),
+            basic: (state.views.basic)(),
         }
     }
 
@@ -146,6 +158,7 @@ impl Status {
             "routes": self.routes.iter().map(RouteView::to_json).collect::<Vec<_>>(),
             "stores": self.stores.iter().map(StoreView::to_json).collect::<Vec<_>>(),
             "upstream_tokens": self.upstream_tokens.iter().map(UpstreamTokenView::to_json).collect::<Vec<_>>(),
+            "basic": self.basic.iter().map(BasicView::to_json).collect::<Vec<_>>(),
         })
     }
 }
@@ -173,6 +186,13 @@ impl IssuerStanding {
             Self::Waiting { .. } => None,
             Self::Ready { age, .. } | Self::Degraded { age, .. } => Some(*age),
         }
+    }
+}
+
+impl BasicView {
+    fn to_json(&self) -> Value {
+        let name = |(name, times, ago): &(String, u64, Duration)| json!({ "name": name, "exchanges": times, "seconds_ago": ago.as_secs() });
+        json!({ "client": self.client, "grant": self.grant, "names": self.names.iter().map(name).collect::<Vec<_>>() })
     }
 }
 

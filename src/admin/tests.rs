@@ -40,6 +40,7 @@ fn state(standing: &IssuerStanding, healthy: bool) -> (AdminState, ManualClock) 
         routes: Box::new(move || vec![route.clone()]),
         stores: Box::new(move || vec![store.clone()]),
         upstream_tokens: Box::new(move || vec![token.clone()]),
+        basic: Box::new(Vec::new),
     };
     (AdminState::new(hands.clock(), Duration::from_secs(30), Metrics::new(), views), hands)
 }

@@ -50,18 +50,31 @@ impl CrossSite {
         let changes = !is_safe(&arrival.method) || arrival.upgrade.is_some();
         self.refuses
             && changes
-            && self.is_foreign(&arrival.headers)
+            && is_foreign(&arrival.headers, |origin| origin == self.origin.as_bytes())
             && !self.allowed.iter().any(|allowed| allowed.takes(arrival.path.as_str()))
     }
+}
 
-    fn is_foreign(&self, headers: &HeaderMap) -> bool {
-        let mut said = headers.get_all(SEC_FETCH_SITE).iter();
-        match (said.next(), said.next()) {
-            (Some(site), None) => !matches!(site.as_bytes(), b"same-origin" | b"none"),
-            (Some(_), Some(_)) => true,
-            // Every one of them: a field that came twice says nothing in favour of the request.
-            (None, _) => headers.get_all(ORIGIN).iter().any(|origin| origin.as_bytes() != self.origin.as_bytes()),
-        }
+/// The same for a request that rides on what a browser remembers by host: a name and a password.
+pub(super) fn is_forged(arrival: &Arrival) -> bool {
+    let host = arrival.host.as_ref().and_then(|host| host.written.to_str().ok()).unwrap_or_default();
+    let is_own = |origin: &[u8]| {
+        let authority =
+            std::str::from_utf8(origin).ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
+        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+    };
+    let changes = !is_safe(&arrival.method) || arrival.upgrade.is_some();
+    changes && is_foreign(&arrival.headers, is_own)
+}
+
+/// Whether a page of another origin caused it. `is_own` is asked about what older browsers say.
+fn is_foreign(headers: &HeaderMap, is_own: impl Fn(&[u8]) -> bool) -> bool {
+    let mut said = headers.get_all(SEC_FETCH_SITE).iter();
+    match (said.next(), said.next()) {
+        (Some(site), None) => !matches!(site.as_bytes(), b"same-origin" | b"none"),
+        (Some(_), Some(_)) => true,
+        // Every one of them: a field that came twice says nothing in favour of the request.
+        (None, _) => headers.get_all(ORIGIN).iter().any(|origin| !is_own(origin.as_bytes())),
     }
 }
 

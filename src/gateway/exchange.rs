@@ -41,6 +41,7 @@ pub struct Exchange {
     meters: Option<Arc<RouteMeters>>,
     route: Option<Arc<str>>,
     takes_bearer: bool,
+    asks_for_password: bool,
     /// Where a person could sign in.
     site: Option<Arc<Site>>,
     has_body: bool,
@@ -98,6 +99,7 @@ impl Exchange {
             meters: None,
             route: None,
             takes_bearer: false,
+            asks_for_password: false,
             site: None,
             has_body: false,
             caller: None,
@@ -124,6 +126,8 @@ impl Exchange {
         self.meters = Some(Arc::clone(&route.meters));
         self.route = Some(Arc::clone(&route.name));
         self.takes_bearer = route.ways.bearer.is_some();
+        // Where people sign in, no browser is to ask for a password of its own accord.
+        self.asks_for_password = route.ways.basic.is_some() && route.ways.session.is_none();
         self.site = route.site.and_then(|number| self.connection.view.plan.sites.get(number)).cloned();
     }
 
@@ -208,6 +212,7 @@ impl Exchange {
             audience: self.audience,
             request_id: &request_id,
             challenge: (self.takes_bearer || matches!(refusal.kind, Kind::StepUp { .. })).then(|| self.challenge()),
+            basic: self.asks_for_password.then(|| self.realm()),
             login_url: self.site.as_ref().map(|site| site.sign_in_address()),
         };
         let mut response = respond::refuse(refusal, &setting);
@@ -224,9 +229,12 @@ impl Exchange {
 
     fn challenge(&self) -> Challenge {
         let plan = &self.connection.view.plan;
-        let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("postern");
         let metadata = self.takes_bearer.then(|| metadata::address(plan, &self.facts, self.host.as_ref())).flatten();
-        Challenge { realm: host.to_owned(), metadata }
+        Challenge { realm: self.realm(), metadata }
+    }
+
+    fn realm(&self) -> String {
+        self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("postern").to_owned()
     }
 
     /// The last byte is out, or (`whole` is false) will never be.

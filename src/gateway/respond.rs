@@ -21,6 +21,8 @@ pub struct Setting<'a> {
     pub request_id: &'a str,
     /// `resource_metadata` of the challenge (RFC 9728 section 5.1), where the route takes bearer tokens.
     pub challenge: Option<Challenge>,
+    /// The realm of a route that takes names and passwords.
+    pub basic: Option<String>,
     /// Where a person can sign in, on a route that takes sessions.
     pub login_url: Option<String>,
 }
@@ -45,6 +47,14 @@ pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(challenge) = challenge(&refusal.kind, setting.challenge.as_ref()) {
         insert(headers, WWW_AUTHENTICATE, &challenge);
+    }
+    if let Some(realm) =
+        setting.basic.as_ref().filter(|_| matches!(refusal.kind, Kind::NoCredential | Kind::BadPassword))
+    {
+        let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(realm));
+        if let Ok(value) = HeaderValue::from_str(&challenge) {
+            headers.append(WWW_AUTHENTICATE, value);
+        }
     }
     match &refusal.kind {
         Kind::Malformed { status, close } => {
@@ -93,7 +103,7 @@ fn describe(kind: &Kind) -> (StatusCode, &'static str, &'static str) {
         Kind::NoMethod { .. } => {
             (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "This address does not take this kind of request.")
         }
-        Kind::NoCredential | Kind::BadCredential | Kind::StepUp { .. } => {
+        Kind::NoCredential | Kind::BadCredential | Kind::BadPassword | Kind::StepUp { .. } => {
             (StatusCode::UNAUTHORIZED, "Unauthorized", "You have to show who you are to see this.")
         }
         Kind::Scope { .. } | Kind::Forbidden => {
@@ -133,7 +143,7 @@ fn challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
     let challenge = challenge?;
     let mut text = format!("Bearer realm=\"{}\"", quoted(&challenge.realm));
     match kind {
-        Kind::NoCredential => {}
+        Kind::NoCredential | Kind::BadPassword => {}
         Kind::BadCredential => text.push_str(", error=\"invalid_token\""),
         Kind::BadRequest => text.push_str(", error=\"invalid_request\""),
         Kind::Scope { scopes } => {
@@ -237,8 +247,13 @@ mod tests {
 
     fn refused(kind: Kind, audience: Audience) -> Response<Body> {
         let challenge = Challenge { realm: "api".into(), metadata: Some("https://a/.well-known/x".into()) };
-        let setting =
-            Setting { audience, request_id: "id", challenge: Some(challenge), login_url: Some(LOGIN_URL.to_owned()) };
+        let setting = Setting {
+            audience,
+            request_id: "id",
+            challenge: Some(challenge),
+            basic: None,
+            login_url: Some(LOGIN_URL.to_owned()),
+        };
         refuse(&Refusal::new(Reason::Internal, kind), &setting)
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Reply;
 use super::authorize::Verifier;
+use super::client_auth::ClientIdentity;
 use super::registration::{Cause, Registration, Unanswered};
 use crate::caller::Claims;
 use crate::jose::json;
@@ -124,14 +125,24 @@ impl Registration {
     /// # Errors
     /// [`TokenError`] when there are none.
     pub async fn redeem(&self, grant: Grant<'_>) -> Result<TokenSet, TokenError> {
+        self.redeem_as(&self.settings().identity, grant).await
+    }
+
+    /// The same by another client of the issuer, which has shown its own credentials.
+    ///
+    /// # Errors
+    /// [`TokenError`] when there are none.
+    pub async fn redeem_as(&self, identity: &ClientIdentity, grant: Grant<'_>) -> Result<TokenSet, TokenError> {
         let endpoint = self.issuer().metadata().endpoints.token.clone();
         let endpoint = endpoint.ok_or(TokenError::Unreachable(Unanswered::NoEndpoint("token")))?;
+        let is_own = std::ptr::eq(identity, &self.settings().identity);
         let cause = match grant {
+            _ if !is_own => Cause::Caller,
             Grant::Code { .. } => Cause::Visitor,
             Grant::Password { .. } => Cause::Caller,
             Grant::Refresh { .. } | Grant::ClientCredentials(_) | Grant::Exchange { .. } => Cause::Session,
         };
-        let reply = self.ask(cause, endpoint, form(grant)).await?;
+        let reply = self.ask_as(identity, cause, endpoint, form(grant)).await?;
         let set = read(&reply)?;
         // RFC 8693 section 2.2.1 wants it said; many issuers leave it out, and nobody may hand out another kind.
         let is_access = |said: &str| said == ACCESS_TOKEN || said == JWT;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::build::{self, Parts};
 use super::identity::{self, IdentityKeys};
 use super::login;
+use super::passwords::AllPasswords;
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
 use super::running::{
@@ -92,13 +93,14 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     identity::address(&mut router, &checked.server.auth_prefix, signing.flat_map(hosts));
     let parts = Parts { checked, trusted: &trusted, upstreams: &upstreams, sites: &sites, identity: identity.as_ref() };
     let mut tokens = UpstreamTokens::new(&registrations, wiring);
+    let mut passwords = AllPasswords::new(checked, &registrations, &trusted, wiring);
     let mut routes = Vec::with_capacity(checked.routes.len());
     for written in &checked.routes {
         let target = Target::Route(routes.len());
         for host in hosts(written) {
             router.insert(&host, &segments(written), methods(written), target);
         }
-        routes.push(build::route(written, &parts, &mut tokens, wiring)?);
+        routes.push(build::route(written, &parts, (&mut tokens, &mut passwords), wiring)?);
     }
     let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
     let resources = resources(checked, &mut router);
@@ -111,6 +113,7 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         memories: Memories::new(Arc::clone(&wiring.memory), introspections.clone()),
         introspections,
         upstreams,
+        passwords: passwords.into_all(),
         own_tokens,
         exchanges,
         own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),

@@ -19,6 +19,7 @@ mod introspection;
 mod issuers;
 mod login;
 mod overlap;
+mod passwords;
 pub mod patterns;
 mod redis;
 pub mod router;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::router::Router;
-use crate::authn::{Forget, Introspection, Memories, SharedUnavailable, Tokens, Ways};
+use crate::authn::{Forget, Introspection, Memories, Passwords, SharedUnavailable, Tokens, Ways};
 use crate::idp::Issuer;
 use crate::kv::Kv;
 use crate::login::{Door, Site};
@@ -34,6 +34,8 @@ pub struct Plan {
     /// Everything that remembers tokens, for who has to make it forget.
     pub memories: Memories,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Names and passwords that are exchanged for tokens.
+    pub passwords: Vec<Arc<Passwords>>,
     /// Tokens of Postern's own that go up.
     pub own_tokens: Vec<Arc<OwnToken>>,
     /// Exchanges of callers' tokens for those of upstreams.
@@ -62,6 +64,9 @@ impl Plan {
     /// [`SharedUnavailable`] when the replicas' answers are as they were: the revocation has not reached all of them.
     pub async fn forget(&self, forget: &Forget) -> Result<usize, SharedUnavailable> {
         let forgotten = self.memories.forget(forget).await;
+        for passwords in &self.passwords {
+            passwords.forget(forget);
+        }
         // Last: who shows one of these tokens meanwhile is judged anew, and so is what it is exchanged for.
         for exchange in &self.exchanges {
             match &forget.tokens {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::patterns::{HostPattern, PathPattern};
+use crate::authn::PasswordSettings;
 use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::forward::AccessToken;
@@ -384,6 +385,13 @@ impl AccessSettings {
         }
     }
 
+    pub fn basic(&self) -> Option<&BasicSettings> {
+        match self {
+            Self::Public => None,
+            Self::Ways(ways) => ways.basic.as_ref(),
+        }
+    }
+
     pub fn session(&self) -> Option<&SessionSettings> {
         match self {
             Self::Public => None,
@@ -393,7 +401,11 @@ impl AccessSettings {
 
     /// Whether who shows nothing may pass.
     pub fn admits_nobody(&self) -> bool {
-        let rules = [self.bearer().map(|way| &way.rules), self.session().map(|way| &way.rules)];
+        let rules = [
+            self.bearer().map(|way| &way.rules),
+            self.session().map(|way| &way.rules),
+            self.basic().map(|way| &way.rules),
+        ];
         matches!(self, Self::Public) || rules.into_iter().flatten().any(|rules| rules.optional)
     }
 }
@@ -403,6 +415,15 @@ impl AccessSettings {
 pub struct WaysSettings {
     pub bearer: Option<BearerSettings>,
     pub session: Option<SessionSettings>,
+    pub basic: Option<BasicSettings>,
+}
+
+#[derive(Clone, Debug)]
+pub struct BasicSettings {
+    /// An index into [`Checked::clients`].
+    pub client: usize,
+    pub passwords: PasswordSettings,
+    pub rules: RulesSettings,
 }
 
 #[derive(Clone, Debug)]

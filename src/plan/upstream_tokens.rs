@@ -27,6 +27,11 @@ pub(super) fn authorization(
     let clients = known.clients;
     match &written.authorization {
         Authorization::Strip => Some(AuthorizationSettings::Strip),
+        Authorization::Keep if access.is_some_and(|access| access.basic().is_some()) => {
+            let message = "a route that takes names and passwords would pass them up";
+            findings.error_with(&key, message, "`strip`; the token goes up by `access_token: header`, or `bearer`");
+            None
+        }
         Authorization::Keep => {
             if matches!(access, Some(AccessSettings::Public)) {
                 let hint = "right only if the upstream checks them itself";
