@@ -86,6 +86,11 @@ fn client(
             findings.error(&at.key(key), "whom a token is for is one line of text");
         }
     }
+    let is_absolute = |text: &String| url::Url::parse(text).is_ok_and(|url| url.fragment().is_none());
+    if resource.is_some_and(|text| !text.is_empty() && !is_absolute(text)) {
+        let message = "a resource is an absolute URI without a fragment (RFC 8707 section 2)";
+        findings.error_with(&at.key("resource"), message, "`https://…`; a name goes into `audience`");
+    }
     let Some(name) = name else {
         findings.missing(
             at,
