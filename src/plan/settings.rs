@@ -411,7 +411,11 @@ impl AccessSettings {
 
     /// Whether who shows nothing may pass.
     pub fn admits_nobody(&self) -> bool {
-        let rules = [self.bearer().map(|way| &way.rules), self.session().map(|way| &way.rules)];
+        let rules = [
+            self.bearer().map(|way| &way.rules),
+            self.session().map(|way| &way.rules),
+            self.basic().map(|way| &way.rules),
+        ];
         matches!(self, Self::Public) || rules.into_iter().flatten().any(|rules| rules.optional)
     }
 }
