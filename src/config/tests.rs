@@ -158,11 +158,11 @@ error: routes[1]: expected a map of keys, found the text `just text`
 12 |   - just text
    |     ^^^^^^^^^
 
-error: clients.web.assertion: not supported yet
-  --> postern.yaml:13:19
+error: clients.web.assertion: expected a map of keys, found another kind of value
+  --> postern.yaml:13:30
    |
 13 | clients: { web: { assertion: • } }
-   |                   ^^^^^^^^^
+   |                              ^
 "
     );
 }
@@ -277,9 +277,7 @@ fn claims_read_as_values_or_rules() {
 #[test]
 fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name() {
     let unbuilt = [
-        "clients: { a: { authentication: tls_client_auth } }",
         "clients: { a: { authentication: self_signed_tls_client_auth } }",
-        "clients: { a: { assertion: { file: x } } }",
         "telemetry: { otlp: {} }",
         "server: { mode: report_only }",
         "server: { mode: { enforce: 10% } }",
