@@ -64,6 +64,18 @@ reasons! {
     TokenBound = "token.bound",
     /// The issuer says that the token is not active, or does not say that it is (RFC 7662 section 2.2).
     TokenInactive = "token.inactive",
+    /// The issuer knows no such name with this password, or no such client with this secret.
+    BasicRefused = "basic.refused",
+    /// Too many wrong passwords for this name, or from this address.
+    BasicBudget = "basic.budget",
+    /// The token endpoint is not known, can't be reached, or did not answer.
+    BasicUnreachable = "basic.unreachable",
+    /// It does not take our client, or what we ask for.
+    BasicClient = "basic.client",
+    /// The token that it gave is none on this route.
+    BasicToken = "basic.token",
+    /// An unsafe method or an upgrade that another site caused, with a password that the browser remembers.
+    BasicCrossSite = "basic.cross_site",
     ScopeMissing = "scope.missing",
     ClaimsMismatch = "claims.mismatch",
     PolicyDenied = "policy.denied",

@@ -4,6 +4,7 @@
 //! A credential that fails is final: it never counts as none, and never falls through to another way.
 
 mod answers;
+mod basic;
 mod bearer;
 mod budget;
 mod cache;
@@ -11,6 +12,7 @@ mod cross_site;
 mod forget;
 mod jwt;
 mod opaque;
+mod pair;
 mod presented;
 mod session;
 mod shared;
@@ -25,6 +27,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 pub use answers::{AnswerLimits, Answers};
+pub use basic::{BasicExchange, BasicGrant, BasicSettings, BasicTally, BasicWay, User};
 pub use bearer::{BearerWay, Trusted};
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
 pub use cross_site::{AllowedPath, CrossSite};
@@ -48,6 +51,7 @@ use presented::Presented;
 pub struct Ways {
     pub bearer: Option<BearerWay>,
     pub session: Option<SessionWay>,
+    pub basic: Option<Arc<BasicWay>>,
 }
 
 /// Who a request comes from, and what is to become of our cookies at the client whatever else is decided.
@@ -89,6 +93,18 @@ pub enum AuthnError {
     /// This client showed too many tokens that are none: 429.
     #[error("the client has shown too many tokens that are none")]
     TooMany { retry_after: Duration },
+    /// A name and a password, or a client's id and secret, that the issuer does not know: 401, the same for every reason.
+    #[error("the issuer does not take this name and this password")]
+    BasicRefused,
+    /// It knows them, and does not grant what the route asks for: 403.
+    #[error("the issuer does not grant what the route asks for")]
+    NotGranted,
+    /// Too many wrong passwords for this name, or from this address: 429.
+    #[error("too many wrong passwords")]
+    TooManyPasswords { retry_after: Duration },
+    /// An unsafe request or an upgrade that another site caused, with a password that the browser remembers: 403.
+    #[error("another site caused this request with a password")]
+    BasicCrossSite,
     /// An unsafe request or an upgrade that another site caused, with a session: 403.
     #[error("another site caused this request")]
     CrossSite,
@@ -104,6 +120,10 @@ impl AuthnError {
             Self::Repeated => Reason::CredentialRepeated,
             Self::Invalid(reason) | Self::Unavailable { reason, .. } | Self::Session { reason, .. } => *reason,
             Self::TooMany { .. } => Reason::IntrospectionBudget,
+            Self::BasicRefused => Reason::BasicRefused,
+            Self::NotGranted => Reason::ScopeMissing,
+            Self::TooManyPasswords { .. } => Reason::BasicBudget,
+            Self::BasicCrossSite => Reason::BasicCrossSite,
             Self::CrossSite => Reason::SessionCrossSite,
         }
     }
@@ -125,6 +145,16 @@ pub async fn identify(
     {
         // Boxed, so that the walk's own future stays small.
         return Box::pin(session.judge(facts.now, arrival, cookies)).await;
+    }
+    if let Some(basic) = &ways.basic
+        && pair::is_shown(&arrival.headers)
+    {
+        if ways.bearer.is_some() && arrival.query().is_some_and(presented::names_access_token) {
+            return Err(AuthnError::Repeated);
+        }
+        let pair = basic.shown(arrival)?;
+        // Boxed, so that the walk's own future stays small.
+        return Box::pin(basic.judge(pair, facts.now, facts.client_address)).await.map(Known::Caller).map(Seen::of);
     }
     judge(ways, (facts.now, facts.client_address), &arrival.headers, arrival.query()).await.map(Seen::of)
 }

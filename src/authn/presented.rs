@@ -6,6 +6,7 @@ use http::header::AUTHORIZATION;
 use percent_encoding::percent_decode_str;
 
 use super::AuthnError;
+use crate::seal::Secret;
 
 /// A credential, shown and not yet believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,12 @@ pub(super) struct Token<'a>(&'a str);
 impl<'a> Token<'a> {
     pub(super) const fn expose(self) -> &'a str {
         self.0
+    }
+
+    /// A token that an issuer gave us, if it has the form of one.
+    pub(super) fn got(token: &'a Secret) -> Option<Self> {
+        let text = token.expose();
+        b64token(text.as_bytes()).filter(|token| token.len() == text.len()).map(Token)
     }
 }
 
@@ -97,7 +104,7 @@ const fn is_tchar(byte: u8) -> bool {
 }
 
 /// Whether a query has a parameter `access_token`, in any spelling that decodes to it.
-fn names_access_token(query: &str) -> bool {
+pub(super) fn names_access_token(query: &str) -> bool {
     query.split('&').any(|parameter| {
         let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
         name == "access_token" || (name.contains('%') && percent_decode_str(name).eq("access_token".bytes()))

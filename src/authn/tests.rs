@@ -27,7 +27,7 @@ fn key(kid: &str) -> SigningKey {
 
 fn ways(issuers: &[&Arc<Issuer>], memory: &Arc<TokenMemory>) -> Ways {
     let issuers = issuers.iter().map(|issuer| Trusted::signer(Arc::clone(issuer))).collect();
-    Ways { bearer: Some(BearerWay::new(issuers, Arc::clone(memory))), session: None }
+    Ways { bearer: Some(BearerWay::new(issuers, Arc::clone(memory))), session: None, basic: None }
 }
 
 fn bearer(token: &str) -> HeaderMap {

@@ -8,9 +8,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::basic::Basic;
 use super::forward::Forward;
 use super::server::Mode;
-use super::values::{NotYet, Period, words};
+use super::values::{Period, words};
 
 /// Requests that match go to an upstream, if their caller may pass.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -96,8 +97,9 @@ pub struct Ways {
     /// A browser's sign-in at a site.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
+    /// A name and a password, or a machine's id and secret (RFC 7617). Legacy.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub basic: Option<NotYet>,
+    pub basic: Option<Basic>,
 }
 
 /// What a browser's sign-in must satisfy; everything that is given must hold.
@@ -285,7 +287,7 @@ impl<'de> Visitor<'de> for AccessVisitor {
     type Value = Access;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`public`, or a map with `bearer` or `session`")
+        f.write_str("`public`, or a map with `bearer`, `session` or `basic`")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Access, E> {
@@ -293,7 +295,7 @@ impl<'de> Visitor<'de> for AccessVisitor {
             "public" => Ok(Access::Public),
             "bearer" => Err(E::custom("`bearer` needs its issuers: `access: { bearer: { issuers: [NAME] } }`")),
             "session" => Err(E::custom("`session` needs its site: `access: { session: { site: NAME } }`")),
-            "basic" => Err(E::custom(super::values::NOT_SUPPORTED_YET)),
+            "basic" => Err(E::custom("`basic` needs its client: `access: { basic: { client: NAME } }`")),
             _ => Err(E::unknown_variant(text, &["public"])),
         }
     }

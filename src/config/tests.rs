@@ -289,7 +289,6 @@ fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name(
         "server: { listeners: [{ bind: 'a:1', serve: ext_authz }] }",
         "server: { listeners: [{ bind: 'a:1', tls: { client_certificates: { mode: optional } } }] }",
         "server: { listeners: [{ bind: 'a:1', tls: { client_certificates: { ca: x } } }] }",
-        "routes: [{ access: { basic: {} } }]",
         "routes: [{ access: { bearer: { sender_constraint: dpop } } }]",
         "routes: [{ mode: report_only }]",
     ];

@@ -102,6 +102,9 @@ impl From<AuthnError> for Refusal {
             AuthnError::Invalid(_) => Self::new(reason, Kind::BadCredential),
             AuthnError::Unavailable { retry_after, .. } => Self::new(reason, Kind::Unavailable { retry_after }),
             AuthnError::TooMany { retry_after } => Self::new(reason, Kind::TooMany { retry_after }),
+            AuthnError::BasicRefused => Self::new(reason, Kind::NoCredential),
+            AuthnError::NotGranted | AuthnError::BasicCrossSite => Self::new(reason, Kind::Forbidden),
+            AuthnError::TooManyPasswords { retry_after } => Self::new(reason, Kind::TooMany { retry_after }),
             AuthnError::CrossSite => Self::new(reason, Kind::Forbidden),
             AuthnError::Session { retry_after: Some(retry_after), .. } => {
                 Self::new(reason, Kind::Unavailable { retry_after })

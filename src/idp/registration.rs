@@ -113,10 +113,21 @@ impl Registration {
 
     /// Posts a form as this client. Runs on Control and goes on there when the caller leaves: what was begun with a code
     /// or a refresh token is not to be cut off half-way.
-    pub(super) async fn ask(&self, cause: Cause, url: Url, mut form: Form) -> Result<Reply, Unanswered> {
+    pub(super) async fn ask(&self, cause: Cause, url: Url, form: Form) -> Result<Reply, Unanswered> {
+        self.ask_as(&self.settings.identity, cause, url, form).await
+    }
+
+    /// The same as another client of the issuer.
+    pub(super) async fn ask_as(
+        &self,
+        identity: &ClientIdentity,
+        cause: Cause,
+        url: Url,
+        mut form: Form,
+    ) -> Result<Reply, Unanswered> {
         let turn = self.turn(cause).await?;
         let mut headers = HeaderMap::new();
-        self.settings.identity.apply(&mut form, &mut headers);
+        identity.apply(&mut form, &mut headers);
         let issuer = Arc::clone(&self.issuer);
         let asked = async move {
             let question =

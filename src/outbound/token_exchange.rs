@@ -10,12 +10,12 @@ use http::HeaderValue;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::own_token::{NoToken, OwnToken, TokenTally, TokenTarget, bearer, margin};
+use super::own_token::{NoToken, OwnToken, TokenTally, bearer, margin};
 use crate::caller::Caller;
 use crate::clock::{Clock, Time};
 use crate::control::Control;
 use crate::flight::{Flight, FlightError};
-use crate::idp::token::{Grant, OAuthError};
+use crate::idp::token::{Grant, OAuthError, TokenTarget};
 use crate::idp::{Registration, TokenError};
 use crate::reason::Reason;
 use crate::seal::{DigestKey, Secret, TokenDigest};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::basic;
 use super::findings::Findings;
 use super::patterns::HostPattern;
 use super::routes::Known;
@@ -11,6 +12,7 @@ use super::settings::{
     StepUpSettings, WaysSettings,
 };
 use crate::config::ValuePath;
+use crate::config::basic::Basic;
 use crate::config::issuer::Tokens;
 use crate::config::route::{Access, Bearer, ClaimRule, Session, StepUp, Ways};
 use crate::policy::Program;
@@ -40,16 +42,18 @@ fn ways(
     written: &Ways,
     needed: &str,
 ) -> Option<AccessSettings> {
-    if written.bearer.is_none() && written.session.is_none() {
+    if written.bearer.is_none() && written.session.is_none() && written.basic.is_none() {
         findings.error_with(at, "nothing says who may pass", needed);
         return None;
     }
     let bearer = written.bearer.as_ref().map(|bearer| self::bearer(findings, &at.key("bearer"), known, bearer));
     let session = written.session.as_ref().map(|session| self::session(findings, &at.key("session"), known, session));
-    // Both were looked at before either is given up.
+    let basic = written.basic.as_ref().map(|basic| basic::basic(findings, &at.key("basic"), known, basic));
+    // All were looked at before one is given up.
     Some(AccessSettings::Ways(Box::new(WaysSettings {
         bearer: bearer.map_or(Some(None), |bearer| bearer.map(Some))?,
         session: session.map_or(Some(None), |session| session.map(Some))?,
+        basic: basic.map_or(Some(None), |basic| basic.map(Some))?,
     })))
 }
 
@@ -91,6 +95,13 @@ fn session(
         },
     );
     Some(SessionSettings { site: site?, rules: rules? })
+}
+
+/// The rules for who shows a name and a password; how they signed in is not the issuer's to say.
+pub(super) fn basic_rules(findings: &mut Findings<'_>, at: &ValuePath, written: &Basic) -> Option<RulesSettings> {
+    let Basic { scopes, any_scope, claims, policy, optional, .. } = written;
+    let (policy, optional) = (policy.as_ref(), *optional);
+    rules(findings, at, WrittenRules { scopes, any_scope, claims, policy, step_up: None, optional })
 }
 
 fn site(findings: &mut Findings<'_>, at: &ValuePath, known: &[SiteSettings], written: Option<&str>) -> Option<usize> {

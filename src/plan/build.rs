@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::basic::BasicExchanges;
 use super::compile::{CompileError, Wiring, words};
 use super::identity::IdentityKeys;
 use super::login;
@@ -14,7 +15,7 @@ use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::LongLived;
 use crate::login::Site;
 use crate::outbound::{self, Dress, DressSettings};
-use crate::policy::{self, Program, Requirement, RequirementSettings, StepUp};
+use crate::policy::{self, Program, Requirement, RequirementSettings, StepUp, WaysSettings};
 use crate::upstream::Upstream;
 
 /// What was built before the routes that name it.
@@ -30,11 +31,11 @@ pub(super) struct Parts<'a> {
 pub(super) fn route(
     written: &RouteSettings,
     parts: &Parts<'_>,
-    tokens: &mut UpstreamTokens<'_>,
+    (tokens, basics): (&mut UpstreamTokens<'_>, &mut BasicExchanges<'_>),
     wiring: &Wiring,
 ) -> Result<Route, CompileError> {
     let dangling = || CompileError::Dangling { index: written.index };
-    let (ways, requirement) = ways(written, parts, wiring)?;
+    let (ways, requirement) = ways(written, parts, basics, wiring)?;
     let forward = &written.forward;
     let authorization = tokens.of(&forward.authorization).ok_or_else(dangling)?;
     let dress = dress(written, parts, authorization)?;
@@ -55,7 +56,12 @@ pub(super) fn route(
 }
 
 /// Who may come in which way, and what they must keep to.
-fn ways(written: &RouteSettings, parts: &Parts<'_>, wiring: &Wiring) -> Result<(Ways, Requirement), CompileError> {
+fn ways(
+    written: &RouteSettings,
+    parts: &Parts<'_>,
+    basics: &mut BasicExchanges<'_>,
+    wiring: &Wiring,
+) -> Result<(Ways, Requirement), CompileError> {
     let index = written.index;
     let dangling = || CompileError::Dangling { index };
     let AccessSettings::Ways(access) = &written.access else { return Ok((Ways::default(), Requirement::public())) };
@@ -65,10 +71,15 @@ fn ways(written: &RouteSettings, parts: &Parts<'_>, wiring: &Wiring) -> Result<(
         Ok(BearerWay::new(trusted, Arc::clone(&wiring.memory)).limited(parts.checked.server.limits.token_bytes))
     });
     let rules = |way, rules: &RulesSettings| self::rules(index, way, rules);
-    let requirement = Requirement::of(
-        access.bearer.as_ref().map(|bearer| rules("bearer", &bearer.rules)).transpose()?,
-        access.session.as_ref().map(|session| rules("session", &session.rules)).transpose()?,
-    );
+    let requirement = Requirement::of(WaysSettings {
+        bearer: access.bearer.as_ref().map(|bearer| rules("bearer", &bearer.rules)).transpose()?,
+        session: access.session.as_ref().map(|session| rules("session", &session.rules)).transpose()?,
+        basic: access.basic.as_ref().map(|basic| rules("basic", &basic.rules)).transpose()?,
+    });
+    let basic = access
+        .basic
+        .as_ref()
+        .map(|basic| basics.way(&written.name, basic, (parts.checked, parts.trusted), wiring).ok_or_else(dangling));
     let session = access.session.as_ref().map(|session| {
         let written = parts.checked.sites.get(session.site).ok_or_else(dangling)?;
         let site = parts.sites.get(session.site).ok_or_else(dangling)?;
@@ -78,7 +89,7 @@ fn ways(written: &RouteSettings, parts: &Parts<'_>, wiring: &Wiring) -> Result<(
             written.long_lived == LongLived::End,
         ))
     });
-    Ok((Ways { bearer: bearer.transpose()?, session: session.transpose()? }, requirement))
+    Ok((Ways { bearer: bearer.transpose()?, session: session.transpose()?, basic: basic.transpose()? }, requirement))
 }
 
 fn dress(

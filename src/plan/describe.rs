@@ -65,7 +65,11 @@ impl Checked {
             let site = self.sites.get(session.site).map_or("", |site| &site.name);
             format!("session {site}{}", rules(&session.rules))
         });
-        [session, bearer].into_iter().flatten().collect::<Vec<_>>().join(" or ")
+        let basic = route.access.basic().map(|basic| {
+            let client = self.clients.get(basic.client).map_or("", |client| &*client.name);
+            format!("basic {client} ({}, legacy){}", basic.exchange.grant.as_str(), rules(&basic.rules))
+        });
+        [session, bearer, basic].into_iter().flatten().collect::<Vec<_>>().join(" or ")
     }
 }
 

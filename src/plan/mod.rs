@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod basic;
 mod build;
 mod clients;
 pub mod compile;

@@ -108,10 +108,10 @@ fn one(
     let about = About { matching: matching.as_ref(), access: access.as_ref(), known };
     let forward = forward(findings, &at.key("forward"), &about, &written.forward);
     if written.forward.access_token != AccessToken::Off
-        && access.as_ref().is_some_and(|access| access.session().is_none())
+        && access.as_ref().is_some_and(|access| access.session().is_none() && access.basic().is_none())
     {
         let hint = "for callers with a token of their own there is `authorization: keep`";
-        let message = "only a session has an access token to pass on, and this route takes none";
+        let message = "only a session or Basic has an access token to pass on, and this route takes neither";
         findings.error_with(&at.key("forward").key("access_token"), message, hint);
     }
     Some(RouteSettings {

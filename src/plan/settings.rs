@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::patterns::{HostPattern, PathPattern};
+use crate::authn::BasicSettings;
 use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::forward::AccessToken;
@@ -20,9 +21,9 @@ use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
+use crate::idp::token::TokenTarget;
 use crate::kv::RedisSettings;
 use crate::login::{Allowed, Brand, Flow, Landing, Mode};
-use crate::outbound::TokenTarget;
 use crate::seal::{MasterKeys, Secret};
 
 /// A configuration without mistakes.
@@ -390,6 +391,13 @@ impl AccessSettings {
             Self::Ways(ways) => ways.session.as_ref(),
         }
     }
+
+    pub fn basic(&self) -> Option<&BasicAccess> {
+        match self {
+            Self::Public => None,
+            Self::Ways(ways) => ways.basic.as_ref(),
+        }
+    }
 }
 
 /// Alternatives; at least one is there.
@@ -397,6 +405,17 @@ impl AccessSettings {
 pub struct WaysSettings {
     pub bearer: Option<BearerSettings>,
     pub session: Option<SessionSettings>,
+    pub basic: Option<BasicAccess>,
+}
+
+#[derive(Clone, Debug)]
+pub struct BasicAccess {
+    /// An index into [`Checked::clients`]; it may use the grant.
+    pub client: usize,
+    pub exchange: BasicSettings,
+    /// Unsafe requests and upgrades that another site caused are refused.
+    pub refuses_cross_site: bool,
+    pub rules: RulesSettings,
 }
 
 #[derive(Clone, Debug)]
@@ -455,7 +474,7 @@ pub struct ForwardSettings {
     /// Field names and the claims that fill them.
     pub headers: Vec<(HeaderName, String)>,
     pub identity_token: Option<IdentityTokenSettings>,
-    /// Never other than off on a route without sessions.
+    /// Never other than off on a route without sessions and Basic.
     pub access_token: AccessToken,
     pub strip_prefix: Option<String>,
     pub add_prefix: Option<String>,

@@ -11,7 +11,8 @@ use crate::config::ValuePath;
 use crate::config::client::GrantType;
 use crate::config::forward::{AccessToken, Authorization, Forward};
 use crate::idp::Registration;
-use crate::outbound::{self, OwnToken, TokenExchange, TokenTarget};
+use crate::idp::token::TokenTarget;
+use crate::outbound::{self, OwnToken, TokenExchange};
 
 /// A client by name, and what a token is asked for, as they are written.
 type Written<'w> = (Option<&'w String>, &'w [String], Option<&'w String>, Option<&'w String>);
@@ -28,6 +29,13 @@ pub(super) fn authorization(
     match &written.authorization {
         Authorization::Strip => Some(AuthorizationSettings::Strip),
         Authorization::Keep => {
+            if access.is_some_and(|access| access.basic().is_some()) {
+                let message = "would send people's passwords up";
+                let hint =
+                    "`access_token: header | bearer` sends the token that was got for them, `{ exchange: … }` another";
+                findings.error_with(&key, message, hint);
+                return None;
+            }
             if matches!(access, Some(AccessSettings::Public)) {
                 let hint = "right only if the upstream checks them itself";
                 findings.warning(&key, "a public route passes unchecked credentials up", hint);

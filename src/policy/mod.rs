@@ -34,6 +34,7 @@ pub enum Requirement {
 pub struct ByWay {
     bearer: Option<Rules>,
     session: Option<Rules>,
+    basic: Option<Rules>,
 }
 
 /// The rules of a requirement; all of them must hold.
@@ -58,6 +59,17 @@ pub struct RequirementSettings {
     pub step_up: Option<StepUp>,
     /// Nobody passes, without identity. A caller must keep the rules all the same.
     pub optional: bool,
+}
+
+/// Rules for each way in; without its rules a way lets nobody pass.
+#[derive(Debug, Default)]
+pub struct WaysSettings {
+    /// For callers with an access token.
+    pub bearer: Option<RequirementSettings>,
+    /// For browsers with a session.
+    pub session: Option<RequirementSettings>,
+    /// For callers with a name and a password.
+    pub basic: Option<RequirementSettings>,
 }
 
 /// Proof that a requirement was met. Only [`Requirement::admit`] makes one.
@@ -116,12 +128,14 @@ impl Requirement {
 
     /// For callers with an access token.
     pub fn new(settings: RequirementSettings) -> Self {
-        Self::of(Some(settings), None)
+        Self::of(WaysSettings { bearer: Some(settings), ..WaysSettings::default() })
     }
 
-    /// For callers with an access token, and for browsers with a session.
-    pub fn of(bearer: Option<RequirementSettings>, session: Option<RequirementSettings>) -> Self {
-        Self::Ways(Box::new(ByWay { bearer: bearer.map(Rules::new), session: session.map(Rules::new) }))
+    /// For callers of several ways.
+    pub fn of(ways: WaysSettings) -> Self {
+        let WaysSettings { bearer, session, basic } = ways;
+        let [bearer, session, basic] = [bearer, session, basic].map(|rules| rules.map(Rules::new));
+        Self::Ways(Box::new(ByWay { bearer, session, basic }))
     }
 
     /// Judges who is known against the rules.
@@ -160,19 +174,23 @@ impl Requirement {
 
 impl ByWay {
     fn are_optional(&self) -> bool {
-        [&self.bearer, &self.session].into_iter().flatten().any(|rules| rules.optional)
+        [&self.bearer, &self.session, &self.basic].into_iter().flatten().any(|rules| rules.optional)
     }
 
     fn rules_for(&self, how: How) -> Option<&Rules> {
         match how {
             How::Jwt | How::Introspection => self.bearer.as_ref(),
             How::Session => self.session.as_ref(),
-            How::Basic => None,
+            How::Basic => self.basic.as_ref(),
         }
     }
 
     fn describe(&self) -> Vec<String> {
-        let ways = [(&self.session, "signed in at the site"), (&self.bearer, "with an access token")];
+        let ways = [
+            (&self.session, "signed in at the site"),
+            (&self.bearer, "with an access token"),
+            (&self.basic, "with a name and a password"),
+        ];
         ways.into_iter().filter_map(|(rules, shown)| Some(rules.as_ref()?.describe(shown))).flatten().collect()
     }
 }

@@ -13,6 +13,7 @@
 
 mod actions;
 mod answers;
+mod basic;
 mod browser;
 mod contracts;
 mod demo;
