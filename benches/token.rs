@@ -93,7 +93,7 @@ fn settings_of(issuer: &str) -> IssuerSettings {
 
 fn ways(issuer: &Arc<Issuer>, limits: MemoryLimits) -> Ways {
     let bearer = BearerWay::new(vec![Trusted::signer(Arc::clone(issuer))], Arc::new(TokenMemory::new(limits)));
-    Ways { bearer: Some(bearer), session: None }
+    Ways { bearer: Some(bearer), session: None, basic: None }
 }
 
 /// A route with an issuer of opaque tokens, and one of them.
@@ -139,7 +139,7 @@ impl Opaque {
         let introspection = Introspection::new(introspector, settings, wiring);
         let trusted =
             Trusted { issuer, signs: false, answers: true, confirms: false, introspection: Some(introspection) };
-        let ways = Ways { bearer: Some(BearerWay::new(vec![trusted], memory)), session: None };
+        let ways = Ways { bearer: Some(BearerWay::new(vec![trusted], memory)), session: None, basic: None };
         let token = provider.mint_opaque(&Mint::user("shop", "alice").scope("orders:read").audience("orders-api"));
         Self { runtime, _provider: provider, ways, token }
     }

@@ -49,10 +49,6 @@ impl Tick {
         Self(self.0.saturating_add(millis_of(span)))
     }
 
-    pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(millis_of(span)))
-    }
-
     /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -64,18 +64,6 @@ reasons! {
     TokenBound = "token.bound",
     /// The issuer says that the token is not active, or does not say that it is (RFC 7662 section 2.2).
     TokenInactive = "token.inactive",
-    /// The issuer knows no such name with this password, or no such client with this secret.
-    BasicRefused = "basic.refused",
-    /// Too many wrong passwords for this name, or from this address.
-    BasicBudget = "basic.budget",
-    /// The token endpoint is not known, can't be reached, or did not answer.
-    BasicUnreachable = "basic.unreachable",
-    /// It does not take our client, or what we ask for.
-    BasicClient = "basic.client",
-    /// The token that it gave is none on this route.
-    BasicToken = "basic.token",
-    /// An unsafe method or an upgrade that another site caused, with a password that the browser remembers.
-    BasicCrossSite = "basic.cross_site",
     ScopeMissing = "scope.missing",
     ClaimsMismatch = "claims.mismatch",
     PolicyDenied = "policy.denied",
@@ -126,6 +114,16 @@ reasons! {
     UpstreamTokenUnavailable = "upstream_token.unavailable",
     /// The issuer gives our client none.
     UpstreamTokenRefused = "upstream_token.refused",
+    /// A name and a password that are none (RFC 7617).
+    BasicRefused = "basic.refused",
+    /// This name, or this client's address, showed too many that are none.
+    BasicLimited = "basic.limited",
+    /// The token endpoint gave no answer about a name and a password.
+    BasicUnavailable = "basic.unavailable",
+    /// It does not let our client ask.
+    BasicClient = "basic.client",
+    /// The token that it gave is none that this route takes.
+    BasicToken = "basic.token",
     UpstreamUnreachable = "upstream.unreachable",
     UpstreamUnhealthy = "upstream.unhealthy",
     UpstreamReset = "upstream.reset",

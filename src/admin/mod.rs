@@ -19,7 +19,9 @@ use crate::telemetry::Metrics;
 use crate::wire::Body;
 
 pub use health::Readiness;
-pub use status::{EndpointView, IntrospectionView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView};
+pub use status::{
+    BasicView, EndpointView, IntrospectionView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView,
+};
 
 /// How the running parts are asked how they are. Each function is called once an answer and must not wait.
 pub struct Views {
@@ -27,6 +29,7 @@ pub struct Views {
     pub endpoints: Box<dyn Fn() -> Vec<EndpointView> + Send + Sync>,
     pub routes: Box<dyn Fn() -> Vec<RouteView> + Send + Sync>,
     pub stores: Box<dyn Fn() -> Vec<StoreView> + Send + Sync>,
+    pub basic: Box<dyn Fn() -> Vec<BasicView> + Send + Sync>,
 }
 
 /// What the answers are made of.

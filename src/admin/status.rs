@@ -77,6 +77,16 @@ pub enum StoreStanding {
     },
 }
 
+/// Who still shows names and passwords, for who wants to be rid of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasicView {
+    /// The client's name in the configuration.
+    pub client: String,
+    pub grant: &'static str,
+    /// Names that were last exchanged for a token, how often, and how long ago; the last one first.
+    pub names: Vec<(String, u64, Duration)>,
+}
+
 /// A route in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteView {
@@ -95,6 +105,7 @@ pub(super) struct Status {
     pub(super) endpoints: Vec<EndpointView>,
     pub(super) routes: Vec<RouteView>,
     pub(super) stores: Vec<StoreView>,
+    pub(super) basic: Vec<BasicView>,
 }
 
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -108,6 +119,7 @@ impl Status {
             endpoints: (state.views.endpoints)(),
             routes: (state.views.routes)(),
             stores: (state.views.stores)(),
+            basic: (state.views.basic)(),
         }
     }
 
@@ -120,6 +132,7 @@ impl Status {
             "upstreams": self.endpoints.iter().map(EndpointView::to_json).collect::<Vec<_>>(),
             "routes": self.routes.iter().map(RouteView::to_json).collect::<Vec<_>>(),
             "stores": self.stores.iter().map(StoreView::to_json).collect::<Vec<_>>(),
+            "basic": self.basic.iter().map(BasicView::to_json).collect::<Vec<_>>(),
         })
     }
 }
@@ -147,6 +160,13 @@ impl IssuerStanding {
             Self::Waiting { .. } => None,
             Self::Ready { age, .. } | Self::Degraded { age, .. } => Some(*age),
         }
+    }
+}
+
+impl BasicView {
+    fn to_json(&self) -> Value {
+        let name = |(name, times, ago): &(String, u64, Duration)| json!({ "name": name, "exchanges": times, "seconds_ago": ago.as_secs() });
+        json!({ "client": self.client, "grant": self.grant, "names": self.names.iter().map(name).collect::<Vec<_>>() })
     }
 }
 

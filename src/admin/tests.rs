@@ -28,6 +28,7 @@ fn state(standing: &IssuerStanding, healthy: bool) -> (AdminState, ManualClock) 
         endpoints: Box::new(move || vec![endpoint.clone()]),
         routes: Box::new(move || vec![route.clone()]),
         stores: Box::new(move || vec![store.clone()]),
+        basic: Box::new(Vec::new),
     };
     (AdminState::new(hands.clock(), Duration::from_secs(30), Metrics::new(), views), hands)
 }

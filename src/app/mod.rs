@@ -104,7 +104,7 @@ pub fn start(plan: Arc<Plan>, process: &Process, parts: &Parts) -> Result<Runnin
         access_log: parts.access_log.clone(),
     };
     observe::register(&parts.metrics, sources);
-    let views = observe::views(&plan);
+    let views = observe::views(&plan, &parts.clock);
     let state = Arc::new(AdminState::new(parts.clock.clone(), process.ready_after, parts.metrics.clone(), views));
     let draining = state.draining();
     start_background(&plan, parts, admin_sockets, state);

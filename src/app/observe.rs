@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use super::introspections;
 use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest, Undone};
-use crate::admin::{EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, Views};
-use crate::authn::{Forget, TokenMemory, Tokens};
+use crate::admin::{BasicView, EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, Views};
+use crate::authn::{Forget, Passwords, TokenMemory, Tokens};
+use crate::clock::{Clock, Time};
 use crate::idp::{Issuer, Standing};
 use crate::kv::{self, Kv, Tally};
 use crate::login::Site;
@@ -16,14 +17,17 @@ use crate::server::worker::ConnectionCount;
 use crate::telemetry::{AccessLog, Kind, Metrics, Sample};
 
 /// Views of the plan for `/readyz` and `/status`.
-pub fn views(plan: &Arc<Plan>) -> Views {
+pub fn views(plan: &Arc<Plan>, clock: &Clock) -> Views {
+    let clock = clock.clone();
     let (issuers, endpoints, routes) = (Arc::clone(plan), Arc::clone(plan), Arc::clone(plan));
     let stores = plan.redis.clone();
+    let basic = Arc::clone(plan);
     Views {
         issuers: Box::new(move || issuers.issuers.iter().map(|issuer| issuer_view(&issuers, issuer)).collect()),
         endpoints: Box::new(move || endpoint_views(&endpoints)),
         routes: Box::new(move || route_views(&routes)),
         stores: Box::new(move || stores.iter().map(store_view).collect()),
+        basic: Box::new(move || basic.passwords.iter().map(|passwords| basic_view(passwords, clock.now())).collect()),
     }
 }
 
@@ -65,6 +69,15 @@ fn store_view(redis: &Kv) -> StoreView {
         kv::Standing::Down { error } => StoreStanding::Down { error: error.to_string() },
     };
     StoreView { name: "redis".to_owned(), standing }
+}
+
+fn basic_view(passwords: &Passwords, now: Time) -> BasicView {
+    let names = passwords.seen().list().into_iter();
+    BasicView {
+        client: passwords.client().to_owned(),
+        grant: passwords.grant().name(),
+        names: names.map(|(name, times, last)| (name.into(), times, now.since(last))).collect(),
+    }
 }
 
 /// What the actions listener may have done.
@@ -142,6 +155,14 @@ pub fn register(metrics: &Metrics, sources: Sources) {
         &["client", "grant", "outcome"],
         move || upstream_tokens(&got),
     );
+    let shown = Arc::clone(&plan);
+    metrics.watch(
+        Kind::Counter,
+        "postern_basic_credentials_total",
+        "Names and passwords that were shown: accepted, refused, limited (too many failures), unavailable.",
+        &["client", "grant", "outcome"],
+        move || basic_credentials(&shown),
+    );
     let aged = Arc::clone(&plan);
     metrics.watch(
         Kind::Gauge,
@@ -193,6 +214,24 @@ fn renewals(site: &Site) -> [Sample; 3] {
     let tally = site.sessions().renewals();
     let outcomes = [("renewed", &tally.renewed), ("over", &tally.over), ("failed", &tally.failed)];
     outcomes.map(|(outcome, count)| sample(&[&site.settings().name, outcome], number(count.load(Ordering::Relaxed))))
+}
+
+/// Added up by client and grant: routes may differ in what they ask for.
+fn basic_credentials(plan: &Plan) -> Vec<Sample> {
+    let mut sums = std::collections::BTreeMap::<[&str; 3], u64>::new();
+    for passwords in &plan.passwords {
+        let tally = passwords.tally();
+        for (outcome, count) in [
+            ("accepted", &tally.accepted),
+            ("refused", &tally.refused),
+            ("limited", &tally.limited),
+            ("unavailable", &tally.unavailable),
+        ] {
+            let labels = [passwords.client(), passwords.grant().name(), outcome];
+            *sums.entry(labels).or_default() += count.load(Ordering::Relaxed);
+        }
+    }
+    sums.into_iter().map(|(labels, sum)| sample(&labels, number(sum))).collect()
 }
 
 /// Added up by client: several routes may ask for tokens of several kinds by the same one.

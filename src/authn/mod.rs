@@ -12,7 +12,7 @@ mod cross_site;
 mod forget;
 mod jwt;
 mod opaque;
-mod pair;
+mod passwords;
 mod presented;
 mod session;
 mod shared;
@@ -27,16 +27,17 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 pub use answers::{AnswerLimits, Answers};
-pub use basic::{BasicExchange, BasicGrant, BasicSettings, BasicTally, BasicWay, User};
+pub use basic::BasicWay;
 pub use bearer::{BearerWay, Trusted};
 pub use cache::{MemoryCounts, MemoryLimits, TokenMemory};
 pub use cross_site::{AllowedPath, CrossSite};
 pub use forget::{Forget, Memories, Tokens};
 pub use opaque::{Introspection, IntrospectionSettings, IntrospectionWiring};
+pub use passwords::{PairGrant, PasswordSettings, Passwords};
 pub use session::SessionWay;
 pub use shared::{Doing, SharedAnswer, SharedAnswers, SharedToken, SharedUnavailable};
 pub use shared_store::StoredAnswers;
-pub use tally::IntrospectionTally;
+pub use tally::{IntrospectionTally, PasswordTally, Users};
 
 use crate::caller::Known;
 use crate::clock::Time;
@@ -51,7 +52,7 @@ use presented::Presented;
 pub struct Ways {
     pub bearer: Option<BearerWay>,
     pub session: Option<SessionWay>,
-    pub basic: Option<Arc<BasicWay>>,
+    pub basic: Option<BasicWay>,
 }
 
 /// Who a request comes from, and what is to become of our cookies at the client whatever else is decided.
@@ -93,18 +94,12 @@ pub enum AuthnError {
     /// This client showed too many tokens that are none: 429.
     #[error("the client has shown too many tokens that are none")]
     TooMany { retry_after: Duration },
-    /// A name and a password, or a client's id and secret, that the issuer does not know: 401, the same for every reason.
-    #[error("the issuer does not take this name and this password")]
-    BasicRefused,
-    /// It knows them, and does not grant what the route asks for: 403.
-    #[error("the issuer does not grant what the route asks for")]
-    NotGranted,
-    /// Too many wrong passwords for this name, or from this address: 429.
-    #[error("too many wrong passwords")]
-    TooManyPasswords { retry_after: Duration },
-    /// An unsafe request or an upgrade that another site caused, with a password that the browser remembers: 403.
-    #[error("another site caused this request with a password")]
-    BasicCrossSite,
+    /// A name and a password that are none: 401, the same for every reason.
+    #[error("the name and password are not good")]
+    Refused,
+    /// This name, or this client, showed too many pairs that are none: 429.
+    #[error("too many names and passwords that are none")]
+    Limited { retry_after: Duration },
     /// An unsafe request or an upgrade that another site caused, with a session: 403.
     #[error("another site caused this request")]
     CrossSite,
@@ -120,10 +115,8 @@ impl AuthnError {
             Self::Repeated => Reason::CredentialRepeated,
             Self::Invalid(reason) | Self::Unavailable { reason, .. } | Self::Session { reason, .. } => *reason,
             Self::TooMany { .. } => Reason::IntrospectionBudget,
-            Self::BasicRefused => Reason::BasicRefused,
-            Self::NotGranted => Reason::ScopeMissing,
-            Self::TooManyPasswords { .. } => Reason::BasicBudget,
-            Self::BasicCrossSite => Reason::BasicCrossSite,
+            Self::Refused => Reason::BasicRefused,
+            Self::Limited { .. } => Reason::BasicLimited,
             Self::CrossSite => Reason::SessionCrossSite,
         }
     }
@@ -146,32 +139,35 @@ pub async fn identify(
         // Boxed, so that the walk's own future stays small.
         return Box::pin(session.judge(facts.now, arrival, cookies)).await;
     }
-    if let Some(basic) = &ways.basic
-        && pair::is_shown(&arrival.headers)
-    {
-        if ways.bearer.is_some() && arrival.query().is_some_and(presented::names_access_token) {
-            return Err(AuthnError::Repeated);
-        }
-        let pair = basic.shown(arrival)?;
-        // Boxed, so that the walk's own future stays small.
-        return Box::pin(basic.judge(pair, facts.now, facts.client_address)).await.map(Known::Caller).map(Seen::of);
-    }
-    judge(ways, (facts.now, facts.client_address), &arrival.headers, arrival.query()).await.map(Seen::of)
+    // A browser that was once asked for a password sends it with whatever another site makes it ask for.
+    let is_forged = ways.basic.is_some() && cross_site::is_forged(arrival);
+    let by = By { now: facts.now, client: facts.client_address, is_forged };
+    judge(ways, by, &arrival.headers, arrival.query()).await.map(Seen::of)
 }
 
-async fn judge(
-    ways: &Ways,
-    (now, client): (Time, Option<IpAddr>),
-    headers: &HeaderMap,
-    query: Option<&str>,
-) -> Result<Known, AuthnError> {
-    let Some(bearer) = &ways.bearer else {
-        return if presented::is_repeated(headers) { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
-    };
-    let token = match presented::find(headers, query)? {
-        Presented::Nothing => return Ok(Known::Nobody),
-        Presented::Bound => return Err(AuthnError::Invalid(Reason::TokenBound)),
-        Presented::Bearer(token) => token,
+/// How a request comes.
+#[derive(Clone, Copy)]
+struct By {
+    now: Time,
+    client: Option<IpAddr>,
+    /// Another site caused it.
+    is_forged: bool,
+}
+
+async fn judge(ways: &Ways, by: By, headers: &HeaderMap, query: Option<&str>) -> Result<Known, AuthnError> {
+    let By { now, client, .. } = by;
+    if ways.bearer.is_none() && ways.basic.is_none() {
+        let is_repeated = presented::is_repeated(headers);
+        return if is_repeated { Err(AuthnError::Repeated) } else { Ok(Known::Nobody) };
+    }
+    let (bearer, token) = match (presented::find(headers, query)?, &ways.bearer, &ways.basic) {
+        (Presented::Bearer(token), Some(bearer), _) => (bearer, token),
+        (Presented::Bound, Some(_), _) => return Err(AuthnError::Invalid(Reason::TokenBound)),
+        (Presented::Basic(_), _, Some(_)) if by.is_forged => return Err(AuthnError::CrossSite),
+        // Boxed, so that the walk's own future stays small.
+        (Presented::Basic(shown), _, Some(basic)) => return Box::pin(basic.judge(shown, now, client)).await,
+        // Nothing, or a scheme that this route does not take.
+        _ => return Ok(Known::Nobody),
     };
     let digest = bearer.digest(token)?;
     if let Some(caller) = bearer.recall(&digest, now) {

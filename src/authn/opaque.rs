@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::AuthnError;
 use super::answers::{AnswerLimits, Answers, AskedIn, Recalled};
-use super::budget::{Budget, network};
+use super::budget::Budget;
 use super::cache::{Answered, Era, TokenMemory};
 use super::forget::{self, Forget, Tokens};
 use super::presented::Token;
@@ -73,7 +73,7 @@ pub struct Introspection {
     flight: Flight<(TokenDigest, AskedIn), Verdict>,
     /// Places for questions to the issuer.
     places: Arc<Semaphore>,
-    budget: Budget<IpAddr>,
+    budget: Budget,
     tally: IntrospectionTally,
 }
 
@@ -251,7 +251,7 @@ impl Introspection {
 
     async fn ask_once(self: &Arc<Self>, shown: &Shown<'_>, asked: AskedIn, was_good: bool) -> Verdict {
         // Junk costs; what was good, or what its issuer has signed, is no junk.
-        let client = shown.client.filter(|_| !was_good && shown.own.is_none()).map(network);
+        let client = shown.client.filter(|_| !was_good && shown.own.is_none());
         let begin = || {
             // Nothing lands while this runs: what has landed since the first look is found by this one.
             if let Looked::Told(verdict) = self.look(shown) {

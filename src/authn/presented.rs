@@ -6,16 +6,29 @@ use http::header::AUTHORIZATION;
 use percent_encoding::percent_decode_str;
 
 use super::AuthnError;
-use crate::seal::Secret;
 
 /// A credential, shown and not yet believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presented<'a> {
     /// No credential, or a scheme that this route does not take.
     Nothing,
     Bearer(Token<'a>),
+    /// Under the Basic scheme (RFC 7617): a token68, not yet decoded.
+    Basic(&'a str),
     /// Under the DPoP scheme (RFC 9449 section 7.1): bound to a key whose proof can't be checked yet.
     Bound,
+}
+
+/// Says which, and shows none.
+impl std::fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Bearer(_) => "Bearer",
+            Self::Basic(_) => "Basic",
+            Self::Bound => "Bound",
+        })
+    }
 }
 
 /// A b64token (RFC 6750 section 2.1). Never printed.
@@ -23,14 +36,13 @@ pub(super) enum Presented<'a> {
 pub(super) struct Token<'a>(&'a str);
 
 impl<'a> Token<'a> {
-    pub(super) const fn expose(self) -> &'a str {
-        self.0
+    /// One that did not come with a request.
+    pub(super) fn of(text: &'a str) -> Option<Self> {
+        b64token(text.as_bytes()).map(Self)
     }
 
-    /// A token that an issuer gave us, if it has the form of one.
-    pub(super) fn got(token: &'a Secret) -> Option<Self> {
-        let text = token.expose();
-        b64token(text.as_bytes()).filter(|token| token.len() == text.len()).map(Token)
+    pub(super) const fn expose(self) -> &'a str {
+        self.0
     }
 }
 
@@ -45,7 +57,7 @@ pub(super) fn is_repeated(headers: &HeaderMap) -> bool {
     headers.get_all(AUTHORIZATION).iter().nth(1).is_some()
 }
 
-/// Finds the credential of a request on a route that takes bearer tokens.
+/// Finds the credential of a request on a route that takes bearer tokens or Basic credentials.
 ///
 /// # Errors
 /// [`AuthnError::Repeated`] for a token in two places (RFC 6750 section 2), [`AuthnError::Malformed`] for a `Bearer`
@@ -59,6 +71,9 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Pr
     let scheme_ends = field.iter().position(|byte| !is_tchar(*byte)).unwrap_or(field.len());
     let (scheme, rest) = field.split_at(scheme_ends);
     let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer");
+    if !is_bearer && scheme.eq_ignore_ascii_case(b"Basic") {
+        return Ok(Presented::Basic(rest.strip_prefix(b" ").and_then(b64token).unwrap_or_default()));
+    }
     if !is_bearer && !scheme.eq_ignore_ascii_case(b"DPoP") {
         return Ok(Presented::Nothing);
     }
@@ -104,7 +119,7 @@ const fn is_tchar(byte: u8) -> bool {
 }
 
 /// Whether a query has a parameter `access_token`, in any spelling that decodes to it.
-pub(super) fn names_access_token(query: &str) -> bool {
+fn names_access_token(query: &str) -> bool {
     query.split('&').any(|parameter| {
         let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
         name == "access_token" || (name.contains('%') && percent_decode_str(name).eq("access_token".bytes()))

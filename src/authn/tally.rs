@@ -1,7 +1,11 @@
-//! What introspection counts, by issuer.
+//! What is counted: of introspection, by issuer; of names and passwords, by where they are exchanged.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use super::AuthnError;
+use crate::clock::Time;
 use crate::reason::Reason;
 use crate::telemetry::Distribution;
 
@@ -100,5 +104,57 @@ impl IntrospectionTally {
     pub fn hits(&self) -> [(&'static str, u64); 4] {
         [("positive", &self.positive), ("negative", &self.negative), ("stale", &self.stale), ("shared", &self.shared)]
             .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// What became of names and passwords at one way; each only grows.
+#[derive(Debug, Default)]
+pub struct PasswordTally {
+    pub accepted: AtomicU64,
+    pub refused: AtomicU64,
+    pub limited: AtomicU64,
+    pub unavailable: AtomicU64,
+}
+
+impl PasswordTally {
+    pub(super) fn count<T>(&self, outcome: &Result<T, AuthnError>) {
+        let counter = match outcome {
+            Ok(_) => &self.accepted,
+            Err(AuthnError::Limited { .. } | AuthnError::TooMany { .. }) => &self.limited,
+            Err(AuthnError::Unavailable { .. }) => &self.unavailable,
+            Err(_) => &self.refused,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Names that were last exchanged for a token, for who wants to know who still does so.
+#[derive(Debug, Default)]
+pub struct Users(Mutex<HashMap<Box<str>, (u64, Time)>>);
+
+/// Names that are remembered; the one that was seen longest ago goes first.
+const MOST_USERS: usize = 100;
+
+impl Users {
+    pub(super) fn saw(&self, name: &str, now: Time) {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((times, last)) = users.get_mut(name) {
+            (*times, *last) = (*times + 1, now);
+            return;
+        }
+        if users.len() >= MOST_USERS
+            && let Some(oldest) = users.iter().min_by_key(|(_, (_, last))| *last).map(|(name, _)| name.clone())
+        {
+            users.remove(&oldest);
+        }
+        users.insert(name.into(), (1, now));
+    }
+
+    /// Each name, how often it was exchanged, and when last; the last one first.
+    pub fn list(&self) -> Vec<(Box<str>, u64, Time)> {
+        let users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list: Vec<_> = users.iter().map(|(name, (times, last))| (name.clone(), *times, *last)).collect();
+        list.sort_by(|one, other| (other.2, &one.0).cmp(&(one.2, &other.0)));
+        list
     }
 }

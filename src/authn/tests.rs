@@ -63,7 +63,7 @@ impl World {
     }
 
     async fn shows_to(&self, ways: &Ways, token: &str) -> Result<Arc<Caller>, AuthnError> {
-        match judge(ways, (self.hands.clock().now(), None), &bearer(token), None).await? {
+        match judge(ways, by(self.hands.clock().now()), &bearer(token), None).await? {
             Known::Caller(caller) => Ok(caller),
             Known::Nobody => unreachable!("a token was shown"),
         }
@@ -107,20 +107,17 @@ async fn who_shows_nothing_is_nobody() {
     let world = World::new().await;
     let nobody = |known| matches!(known, Ok(Known::Nobody));
     let now = Time::from_seconds(NOW);
-    assert!(nobody(judge(&world.ways, (now, None), &HeaderMap::new(), None).await));
+    assert!(nobody(judge(&world.ways, by(now), &HeaderMap::new(), None).await));
     assert!(nobody(
-        judge(&world.ways, (now, None), &HeaderMap::new(), Some(&format!("access_token={}", world.token()))).await
+        judge(&world.ways, by(now), &HeaderMap::new(), Some(&format!("access_token={}", world.token()))).await
     ));
-    assert!(nobody(judge(&Ways::default(), (now, None), &bearer("x"), None).await), "a public route looks at no token");
+    assert!(nobody(judge(&Ways::default(), by(now), &bearer("x"), None).await), "a public route looks at no token");
     let mut two = bearer("x");
     two.append(AUTHORIZATION, HeaderValue::from_static("Bearer y"));
-    assert_eq!(judge(&Ways::default(), (now, None), &two, None).await.unwrap_err(), AuthnError::Repeated);
+    assert_eq!(judge(&Ways::default(), by(now), &two, None).await.unwrap_err(), AuthnError::Repeated);
     let mut bound = HeaderMap::new();
     bound.insert(AUTHORIZATION, HeaderValue::from_str(&format!("DPoP {}", world.token())).unwrap());
-    assert_eq!(
-        judge(&world.ways, (now, None), &bound, None).await.unwrap_err(),
-        AuthnError::Invalid(Reason::TokenBound)
-    );
+    assert_eq!(judge(&world.ways, by(now), &bound, None).await.unwrap_err(), AuthnError::Invalid(Reason::TokenBound));
 }
 
 #[tokio::test]
@@ -293,9 +290,13 @@ async fn the_walk_can_carry_an_identification_between_threads() {
     fn is_send(_: impl Send) {}
     let world = World::new().await;
     let headers = bearer("x");
-    is_send(judge(&world.ways, (Time::from_seconds(NOW), None), &headers, None));
+    is_send(judge(&world.ways, by(Time::from_seconds(NOW)), &headers, None));
     let _ = |ways: &'static Ways,
              facts: &'static Facts,
              arrival: &'static mut Arrival,
              cookies: &'static OwnCookies| { is_send(identify(ways, facts, arrival, cookies)) };
+}
+
+fn by(now: Time) -> By {
+    By { now, client: None, is_forged: false }
 }

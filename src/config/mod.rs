@@ -5,7 +5,6 @@
 //! form at once. Mistakes of meaning, such as a route to an upstream that is not there, are `plan`'s to find.
 
 pub mod admin;
-pub mod basic;
 pub mod client;
 pub mod diagnostic;
 pub mod environment;

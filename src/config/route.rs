@@ -8,7 +8,6 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::basic::Basic;
 use super::forward::Forward;
 use super::server::Mode;
 use super::values::{Period, words};
@@ -97,7 +96,7 @@ pub struct Ways {
     /// A browser's sign-in at a site.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
-    /// A name and a password, or a machine's id and secret (RFC 7617). Legacy.
+    /// A name and a password, exchanged for a token; for callers who know nothing better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
 }
@@ -149,6 +148,62 @@ pub struct Bearer {
     pub sender_constraint: SenderConstraint,
     /// No credential passes without identity; a bad one is still refused.
     pub optional: bool,
+}
+
+/// A name and a password (RFC 7617) that the issuer exchanges for a token, and what the token must satisfy.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Basic {
+    /// The name of a client that may use the grant.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// By which grant: `password`, or `client_credentials` for machines that show their own id and secret.
+    pub grant: BasicGrant,
+    /// Scopes that are asked for, and all needed.
+    pub scopes: Vec<String>,
+    /// Scopes of which one is needed.
+    pub any_scope: Vec<String>,
+    /// Claims: a value to be equal to, `{ contains: x }`, `{ any: [x, y] }` or `{ exists: true }`.
+    pub claims: BTreeMap<String, ClaimRule>,
+    /// A CEL expression; false or an error refuses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// No credential passes without identity; a bad one is still refused.
+    pub optional: bool,
+    /// A password that the issuer has confirmed so long ago is put to it anew.
+    pub ttl: Period,
+    /// Wrong passwords for one name in a minute; beyond it 429. 0: no limit.
+    pub failures_per_user: u32,
+    /// Wrong passwords from one client address in a minute; beyond it 429. 0: no limit.
+    pub failures_per_client: u32,
+}
+
+/// How long a confirmed password serves unless `ttl` says otherwise.
+pub const BASIC_TTL: Period = Period::minutes(15);
+pub const BASIC_FAILURES_PER_USER: u32 = 10;
+pub const BASIC_FAILURES_PER_CLIENT: u32 = 60;
+
+impl Default for Basic {
+    fn default() -> Self {
+        Self {
+            client: None,
+            grant: BasicGrant::default(),
+            scopes: Vec::new(),
+            any_scope: Vec::new(),
+            claims: BTreeMap::new(),
+            policy: None,
+            optional: false,
+            ttl: BASIC_TTL,
+            failures_per_user: BASIC_FAILURES_PER_USER,
+            failures_per_client: BASIC_FAILURES_PER_CLIENT,
+        }
+    }
+}
+
+words! {
+    /// By which grant a name and a password are exchanged (RFC 6749 sections 4.3 and 4.4).
+    BasicGrant { #[default] Password = "password", ClientCredentials = "client_credentials" }
 }
 
 /// How recent and how strong the caller's sign-in must be (RFC 9470).

@@ -41,7 +41,7 @@ pub struct Exchange {
     meters: Option<Arc<RouteMeters>>,
     route: Option<Arc<str>>,
     takes_bearer: bool,
-    takes_basic: bool,
+    asks_for_password: bool,
     /// Where a person could sign in.
     site: Option<Arc<Site>>,
     has_body: bool,
@@ -99,7 +99,7 @@ impl Exchange {
             meters: None,
             route: None,
             takes_bearer: false,
-            takes_basic: false,
+            asks_for_password: false,
             site: None,
             has_body: false,
             caller: None,
@@ -126,7 +126,8 @@ impl Exchange {
         self.meters = Some(Arc::clone(&route.meters));
         self.route = Some(Arc::clone(&route.name));
         self.takes_bearer = route.ways.bearer.is_some();
-        self.takes_basic = route.ways.basic.is_some();
+        // Where people sign in, no browser is to ask for a password of its own accord.
+        self.asks_for_password = route.ways.basic.is_some() && route.ways.session.is_none();
         self.site = route.site.and_then(|number| self.connection.view.plan.sites.get(number)).cloned();
     }
 
@@ -210,7 +211,8 @@ impl Exchange {
         let setting = Setting {
             audience: self.audience,
             request_id: &request_id,
-            challenge: self.challenge(&refusal.kind),
+            challenge: (self.takes_bearer || matches!(refusal.kind, Kind::StepUp { .. })).then(|| self.challenge()),
+            basic: self.asks_for_password.then(|| self.realm()),
             login_url: self.site.as_ref().map(|site| site.sign_in_address()),
         };
         let mut response = respond::refuse(refusal, &setting);
@@ -225,15 +227,14 @@ impl Exchange {
         }
     }
 
-    fn challenge(&self, kind: &Kind) -> Option<Challenge> {
-        let bearer = self.takes_bearer || matches!(kind, Kind::StepUp { .. });
-        if !bearer && !self.takes_basic {
-            return None;
-        }
+    fn challenge(&self) -> Challenge {
         let plan = &self.connection.view.plan;
-        let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("postern");
         let metadata = self.takes_bearer.then(|| metadata::address(plan, &self.facts, self.host.as_ref())).flatten();
-        Some(Challenge { realm: host.to_owned(), bearer, basic: self.takes_basic, metadata })
+        Challenge { realm: self.realm(), metadata }
+    }
+
+    fn realm(&self) -> String {
+        self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("postern").to_owned()
     }
 
     /// The last byte is out, or (`whole` is false) will never be.

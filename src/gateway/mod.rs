@@ -36,7 +36,7 @@ use refusal::{Kind, Refusal};
 use crate::authn;
 use crate::deadline::{Slot, Sweeper};
 use crate::login::Ask;
-use crate::outbound;
+use crate::outbound::{self, OutboundError};
 use crate::plan::router::Found;
 use crate::plan::running::{DoorPlan, Plan, Route, Target};
 use crate::policy::{Denial, Requirement};
@@ -159,10 +159,18 @@ async fn walk(
     };
     let now = exchange.facts().now;
     let ready = match route.dress.at_hand(&permit, &arrival.headers, now) {
-        _ if preflight => route.dress.bare(),
-        Some(ready) => ready?,
+        _ if preflight => Ok(route.dress.bare()),
+        Some(ready) => ready,
         // Boxed, so that the walk's own future stays small.
-        None => Box::pin(route.dress.obtain(&permit, &arrival.headers, now)).await?,
+        None => Box::pin(route.dress.obtain(&permit, &arrival.headers, now)).await,
+    };
+    let ready = match ready {
+        // Signing in again brings another token to exchange.
+        Err(OutboundError::TokenOver) => {
+            let denial = Denial::Unauthenticated;
+            return Box::pin(denied(&view.plan, route, exchange, &mut arrival, &cookies, denial)).await;
+        }
+        ready => ready?,
     };
     let asked_upgrade = arrival.upgrade.take();
     let outgoing = outbound::dress(ready, permit, arrival, exchange.facts(), &connection.told)?;

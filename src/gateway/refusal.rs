@@ -34,6 +34,8 @@ pub enum Kind {
     NoCredential,
     /// 401 `invalid_token`.
     BadCredential,
+    /// 401 (RFC 7617 section 2).
+    BadPassword,
     /// 400 `invalid_request`.
     BadRequest,
     /// 403 `insufficient_scope`.
@@ -101,10 +103,10 @@ impl From<AuthnError> for Refusal {
             AuthnError::Malformed | AuthnError::Repeated => Self::new(reason, Kind::BadRequest),
             AuthnError::Invalid(_) => Self::new(reason, Kind::BadCredential),
             AuthnError::Unavailable { retry_after, .. } => Self::new(reason, Kind::Unavailable { retry_after }),
-            AuthnError::TooMany { retry_after } => Self::new(reason, Kind::TooMany { retry_after }),
-            AuthnError::BasicRefused => Self::new(reason, Kind::NoCredential),
-            AuthnError::NotGranted | AuthnError::BasicCrossSite => Self::new(reason, Kind::Forbidden),
-            AuthnError::TooManyPasswords { retry_after } => Self::new(reason, Kind::TooMany { retry_after }),
+            AuthnError::Refused => Self::new(reason, Kind::BadPassword),
+            AuthnError::TooMany { retry_after } | AuthnError::Limited { retry_after } => {
+                Self::new(reason, Kind::TooMany { retry_after })
+            }
             AuthnError::CrossSite => Self::new(reason, Kind::Forbidden),
             AuthnError::Session { retry_after: Some(retry_after), .. } => {
                 Self::new(reason, Kind::Unavailable { retry_after })
@@ -134,6 +136,7 @@ impl From<OutboundError> for Refusal {
             OutboundError::NoToken(NoToken { reason, retry_after }) => {
                 Self::new(reason, Kind::Unavailable { retry_after })
             }
+            OutboundError::TokenOver => Denial::Unauthenticated.into(),
             OutboundError::NotExchanged => Self::new(Reason::ExchangeRefused, Kind::Forbidden),
         }
     }

@@ -19,8 +19,10 @@ use crate::wire::Body;
 pub struct Setting<'a> {
     pub audience: Audience,
     pub request_id: &'a str,
-    /// Of the credentials that the route takes.
+    /// `resource_metadata` of the challenge (RFC 9728 section 5.1), where the route takes bearer tokens.
     pub challenge: Option<Challenge>,
+    /// The realm of a route that takes names and passwords.
+    pub basic: Option<String>,
     /// Where a person can sign in, on a route that takes sessions.
     pub login_url: Option<String>,
 }
@@ -29,10 +31,6 @@ pub struct Setting<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
     pub realm: String,
-    /// An access token would be taken.
-    pub bearer: bool,
-    /// A name and a password would be taken.
-    pub basic: bool,
     pub metadata: Option<String>,
 }
 
@@ -50,10 +48,13 @@ pub fn refuse(refusal: &Refusal, setting: &Setting<'_>) -> Response<Body> {
     if let Some(challenge) = challenge(&refusal.kind, setting.challenge.as_ref()) {
         insert(headers, WWW_AUTHENTICATE, &challenge);
     }
-    if let Some(challenge) = basic_challenge(&refusal.kind, setting.challenge.as_ref())
-        && let Ok(challenge) = HeaderValue::from_str(&challenge)
+    if let Some(realm) =
+        setting.basic.as_ref().filter(|_| matches!(refusal.kind, Kind::NoCredential | Kind::BadPassword))
     {
-        headers.append(WWW_AUTHENTICATE, challenge);
+        let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(realm));
+        if let Ok(value) = HeaderValue::from_str(&challenge) {
+            headers.append(WWW_AUTHENTICATE, value);
+        }
     }
     match &refusal.kind {
         Kind::Malformed { status, close } => {
@@ -102,7 +103,7 @@ fn describe(kind: &Kind) -> (StatusCode, &'static str, &'static str) {
         Kind::NoMethod { .. } => {
             (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "This address does not take this kind of request.")
         }
-        Kind::NoCredential | Kind::BadCredential | Kind::StepUp { .. } => {
+        Kind::NoCredential | Kind::BadCredential | Kind::BadPassword | Kind::StepUp { .. } => {
             (StatusCode::UNAUTHORIZED, "Unauthorized", "You have to show who you are to see this.")
         }
         Kind::Scope { .. } | Kind::Forbidden => {
@@ -139,10 +140,10 @@ fn malformed_title(status: StatusCode) -> &'static str {
 
 /// The `WWW-Authenticate` value (RFC 6750 section 3, RFC 9470 section 3, RFC 9728 section 5.1).
 fn challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
-    let challenge = challenge.filter(|challenge| challenge.bearer)?;
+    let challenge = challenge?;
     let mut text = format!("Bearer realm=\"{}\"", quoted(&challenge.realm));
     match kind {
-        Kind::NoCredential => {}
+        Kind::NoCredential | Kind::BadPassword => {}
         Kind::BadCredential => text.push_str(", error=\"invalid_token\""),
         Kind::BadRequest => text.push_str(", error=\"invalid_request\""),
         Kind::Scope { scopes } => {
@@ -172,13 +173,6 @@ fn challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
         let _ = write!(text, ", resource_metadata=\"{}\"", quoted(metadata));
     }
     Some(text)
-}
-
-/// The same for a name and a password (RFC 7617 section 2). A browser asks its user, so only where that is what it takes.
-fn basic_challenge(kind: &Kind, challenge: Option<&Challenge>) -> Option<String> {
-    let challenge = challenge.filter(|challenge| challenge.basic)?;
-    let helps = matches!(kind, Kind::NoCredential | Kind::BadCredential);
-    helps.then(|| format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(&challenge.realm)))
 }
 
 /// The inside of a quoted-string (RFC 9110 section 5.6.4).
@@ -252,14 +246,14 @@ mod tests {
     const LOGIN_URL: &str = "https://a/oauth2/start";
 
     fn refused(kind: Kind, audience: Audience) -> Response<Body> {
-        refused_by(kind, audience, (true, false))
-    }
-
-    fn refused_by(kind: Kind, audience: Audience, (bearer, basic): (bool, bool)) -> Response<Body> {
-        let metadata = bearer.then(|| "https://a/.well-known/x".into());
-        let challenge = Challenge { realm: "api".into(), bearer, basic, metadata };
-        let setting =
-            Setting { audience, request_id: "id", challenge: Some(challenge), login_url: Some(LOGIN_URL.to_owned()) };
+        let challenge = Challenge { realm: "api".into(), metadata: Some("https://a/.well-known/x".into()) };
+        let setting = Setting {
+            audience,
+            request_id: "id",
+            challenge: Some(challenge),
+            basic: None,
+            login_url: Some(LOGIN_URL.to_owned()),
+        };
         refuse(&Refusal::new(Reason::Internal, kind), &setting)
     }
 
@@ -279,25 +273,6 @@ mod tests {
         assert_eq!(scope.status(), 403);
         assert!(challenge_of(&scope).contains("error=\"insufficient_scope\", scope=\"a b\""));
         assert_eq!(challenge_of(&refused(Kind::Forbidden, Audience::Api)), "");
-    }
-
-    #[test]
-    fn each_way_of_a_route_has_its_challenge() {
-        let basic = "Basic realm=\"api\", charset=\"UTF-8\"";
-        let of = |kind, ways| {
-            let response = refused_by(kind, Audience::Api, ways);
-            let fields =
-                response.headers().get_all(WWW_AUTHENTICATE).iter().map(|value| value.to_str().unwrap().to_owned());
-            fields.collect::<Vec<_>>()
-        };
-        for kind in [Kind::NoCredential, Kind::BadCredential] {
-            assert_eq!(of(kind.clone(), (false, true)), [basic]);
-            let both = of(kind, (true, true));
-            assert!(both.len() == 2 && both[0].starts_with("Bearer ") && both[1] == basic, "{both:?}");
-        }
-        for kind in [Kind::Forbidden, Kind::BadRequest, Kind::Scope { scopes: "a".into() }] {
-            assert!(of(kind.clone(), (false, true)).is_empty(), "{kind:?}");
-        }
     }
 
     #[tokio::test]

@@ -117,7 +117,6 @@ impl Registration {
         self.ask_as(&self.settings.identity, cause, url, form).await
     }
 
-    /// The same as another client of the issuer.
     pub(super) async fn ask_as(
         &self,
         identity: &ClientIdentity,

@@ -8,9 +8,10 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 
+use super::Reply;
 use super::authorize::Verifier;
+use super::client_auth::ClientIdentity;
 use super::registration::{Cause, Registration, Unanswered};
-use super::{ClientIdentity, Reply};
 use crate::caller::Claims;
 use crate::jose::json;
 use crate::seal::Secret;
@@ -40,21 +41,6 @@ pub struct Target<'a> {
     pub audience: Option<&'a str>,
     /// The address of whom it is for (RFC 8707 section 2).
     pub resource: Option<&'a str>,
-}
-
-/// The same, kept: what the configuration has a token asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct TokenTarget {
-    /// Space-separated.
-    pub scope: Option<Box<str>>,
-    pub audience: Option<Box<str>>,
-    pub resource: Option<Box<str>>,
-}
-
-impl TokenTarget {
-    pub fn borrow(&self) -> Target<'_> {
-        Target { scope: self.scope.as_deref(), audience: self.audience.as_deref(), resource: self.resource.as_deref() }
-    }
 }
 
 /// The type of an access token, whatever it looks like (RFC 8693 section 3).
@@ -139,14 +125,24 @@ impl Registration {
     /// # Errors
     /// [`TokenError`] when there are none.
     pub async fn redeem(&self, grant: Grant<'_>) -> Result<TokenSet, TokenError> {
+        self.redeem_as(&self.settings().identity, grant).await
+    }
+
+    /// The same by another client of the issuer, which has shown its own credentials.
+    ///
+    /// # Errors
+    /// [`TokenError`] when there are none.
+    pub async fn redeem_as(&self, identity: &ClientIdentity, grant: Grant<'_>) -> Result<TokenSet, TokenError> {
         let endpoint = self.issuer().metadata().endpoints.token.clone();
         let endpoint = endpoint.ok_or(TokenError::Unreachable(Unanswered::NoEndpoint("token")))?;
+        let is_own = std::ptr::eq(identity, &self.settings().identity);
         let cause = match grant {
+            _ if !is_own => Cause::Caller,
             Grant::Code { .. } => Cause::Visitor,
             Grant::Password { .. } => Cause::Caller,
             Grant::Refresh { .. } | Grant::ClientCredentials(_) | Grant::Exchange { .. } => Cause::Session,
         };
-        let reply = self.ask(cause, endpoint, form(grant)).await?;
+        let reply = self.ask_as(identity, cause, endpoint, form(grant)).await?;
         let set = read(&reply)?;
         // RFC 8693 section 2.2.1 wants it said; many issuers leave it out, and nobody may hand out another kind.
         let is_access = |said: &str| said == ACCESS_TOKEN || said == JWT;
@@ -154,17 +150,6 @@ impl Registration {
             return Err(TokenError::Malformed("`issued_token_type` is no access token"));
         }
         Ok(set)
-    }
-
-    /// A machine's own token (RFC 6749 section 4.4), got with the credentials that it showed us: our own are not sent.
-    ///
-    /// # Errors
-    /// [`TokenError`] when there is none.
-    pub async fn redeem_for(&self, machine: &ClientIdentity, target: Target<'_>) -> Result<TokenSet, TokenError> {
-        let endpoint = self.issuer().metadata().endpoints.token.clone();
-        let endpoint = endpoint.ok_or(TokenError::Unreachable(Unanswered::NoEndpoint("token")))?;
-        let reply = self.ask_as(machine, Cause::Caller, endpoint, form(Grant::ClientCredentials(target))).await?;
-        read(&reply)
     }
 }
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
-use super::own_token::{NoToken, OwnToken};
-use super::token_exchange::{ExchangeError, TokenExchange};
+use super::own_token::OwnToken;
+use super::token_exchange::TokenExchange;
 use super::{Dress, OutboundError};
 use crate::caller::{Caller, How, Known};
 use crate::clock::Time;
 use crate::policy::Permit;
-use crate::reason::Reason;
 
 /// What goes up as `Authorization`.
 #[derive(Clone, Debug, Default)]
@@ -83,10 +82,7 @@ impl Dress {
             }
             Authorization::Exchanged(exchange) => {
                 let Known::Caller(caller) = permit.known() else { return Some(Ok(self.bare())) };
-                let subject = match subject(caller, headers, now) {
-                    Ok(subject) => subject,
-                    Err(error) => return Some(Err(error.into())),
-                };
+                let Some(subject) = subject(caller, headers, now) else { return Some(Err(OutboundError::TokenOver)) };
                 match exchange.recall(subject, now).1? {
                     Ok(field) => Shown::Token(field),
                     Err(error) => return Some(Err(error.into())),
@@ -111,7 +107,7 @@ impl Dress {
                 Shown::Own { field: held.field.clone(), renewal }
             }
             (Authorization::Exchanged(exchange), Known::Caller(caller)) => {
-                let subject = subject(caller, headers, now)?;
+                let subject = subject(caller, headers, now).ok_or(OutboundError::TokenOver)?;
                 let (digest, _) = exchange.recall(subject, now);
                 Shown::Token(exchange.exchange(digest, subject, caller).await?)
             }
@@ -122,8 +118,9 @@ impl Dress {
     }
 }
 
-/// The access token that a caller is known by: the one of the request, or the one that is kept for it.
-fn subject<'c>(caller: &'c Caller, headers: &'c HeaderMap, now: Time) -> Result<&'c [u8], ExchangeError> {
+/// The access token that a caller is known by: the one of the request, or the one that is kept for it; `None` when that one
+/// is over.
+fn subject<'c>(caller: &'c Caller, headers: &'c HeaderMap, now: Time) -> Option<&'c [u8]> {
     let shown = match caller.how {
         How::Jwt | How::Introspection => headers.get(AUTHORIZATION).and_then(|field| {
             // It was checked: a scheme, spaces, a token (RFC 9110 section 11.4).
@@ -131,6 +128,5 @@ fn subject<'c>(caller: &'c Caller, headers: &'c HeaderMap, now: Time) -> Result<
         }),
         How::Session | How::Basic => caller.token_to_relay(now).map(|token| token.expose().as_bytes()),
     };
-    let none = NoToken { reason: Reason::UpstreamTokenUnavailable, retry_after: std::time::Duration::from_secs(1) };
-    shown.filter(|token| !token.is_empty()).ok_or(ExchangeError::NoToken(none))
+    shown.filter(|token| !token.is_empty())
 }

@@ -30,7 +30,7 @@ pub use forwarded::Told;
 use headers::IdentityFields;
 use identity_token::IdentityToken;
 pub use identity_token::IdentityTokenSettings;
-pub use own_token::{NoToken, OwnToken, TokenTally};
+pub use own_token::{NoToken, OwnToken, TokenTally, TokenTarget};
 use path::PathRule;
 pub use token_exchange::{ExchangeError, TokenExchange};
 
@@ -93,6 +93,9 @@ pub enum OutboundError {
     /// There is no token to send up.
     #[error(transparent)]
     NoToken(#[from] NoToken),
+    /// There is nothing to exchange any more: a session outlives its access token where no other could be had.
+    #[error("the caller's access token is over")]
+    TokenOver,
     /// The issuer does not let this caller through to this upstream.
     #[error("the caller's token is not exchanged for one of the upstream")]
     NotExchanged,

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, Time};
 use crate::control::Control;
 use crate::flight::{Flight, FlightError};
-use crate::idp::token::{Grant, TokenTarget};
+use crate::idp::token::{Grant, Target};
 use crate::idp::{Registration, TokenError, TokenSet};
 use crate::reason::Reason;
 use crate::seal::Secret;
@@ -29,6 +29,21 @@ const FORCED_APART: Duration = Duration::from_secs(10);
 
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a token is asked for; `None` leaves it to the issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TokenTarget {
+    /// Space-separated.
+    pub scope: Option<Box<str>>,
+    pub audience: Option<Box<str>>,
+    pub resource: Option<Box<str>>,
+}
+
+impl TokenTarget {
+    pub(super) fn borrow(&self) -> Target<'_> {
+        Target { scope: self.scope.as_deref(), audience: self.audience.as_deref(), resource: self.resource.as_deref() }
+    }
+}
 
 /// Why there is no token to send up. The client is not at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

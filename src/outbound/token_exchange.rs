@@ -10,12 +10,12 @@ use http::HeaderValue;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::own_token::{NoToken, OwnToken, TokenTally, bearer, margin};
+use super::own_token::{NoToken, OwnToken, TokenTally, TokenTarget, bearer, margin};
 use crate::caller::Caller;
 use crate::clock::{Clock, Time};
 use crate::control::Control;
 use crate::flight::{Flight, FlightError};
-use crate::idp::token::{Grant, OAuthError, TokenTarget};
+use crate::idp::token::{Grant, OAuthError};
 use crate::idp::{Registration, TokenError};
 use crate::reason::Reason;
 use crate::seal::{DigestKey, Secret, TokenDigest};
@@ -74,7 +74,8 @@ pub struct Of {
     /// The issuer's name in the configuration, and its identifier.
     issuer: [Arc<str>; 2],
     subject: Option<Box<str>>,
-    client_id: Option<Box<str>>,
+    /// Issuers write the client into `client_id` or `azp`; where both are there, each counts.
+    clients: [Option<Box<str>>; 2],
 }
 
 impl Of {
@@ -82,7 +83,7 @@ impl Of {
         Self {
             issuer: [Arc::clone(&caller.issuer), Arc::clone(&caller.iss)],
             subject: caller.subject.clone(),
-            client_id: caller.client_id.clone(),
+            clients: [caller.client_id.clone(), caller.claims.get("azp").and_then(|azp| azp.as_str()).map(Box::from)],
         }
     }
 
@@ -90,8 +91,8 @@ impl Of {
         self.subject.as_deref()
     }
 
-    pub fn client_id(&self) -> Option<&str> {
-        self.client_id.as_deref()
+    pub fn is_of_client(&self, client_id: &str) -> bool {
+        self.clients.iter().flatten().any(|known| **known == *client_id)
     }
 }
 
@@ -103,8 +104,8 @@ impl TokenExchange {
         (clock, control): (Clock, Control),
     ) -> Arc<Self> {
         let weigh = |_: &TokenDigest, kept: &Kept| {
-            let texts = [&kept.of.subject, &kept.of.client_id].map(|text| text.as_ref().map_or(0, |text| text.len()));
-            let size = ENTRY_BYTES + kept.field.as_ref().map_or(0, HeaderValue::len) + texts.iter().sum::<usize>();
+            let texts = kept.of.clients.iter().chain([&kept.of.subject]).flatten().map(|text| text.len());
+            let size = ENTRY_BYTES + kept.field.as_ref().map_or(0, HeaderValue::len) + texts.sum::<usize>();
             u32::try_from(size).unwrap_or(u32::MAX)
         };
         let known = Cache::builder().max_capacity(BYTES).weigher(weigh).eviction_policy(EvictionPolicy::lru()).build();

@@ -1,20 +1,24 @@
 //! `access` of a route, checked: which ways in it has, whose tokens and sessions it takes, and what they must keep to.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::basic;
 use super::findings::Findings;
+use super::grants;
 use super::patterns::HostPattern;
 use super::routes::Known;
 use super::settings::{
-    AccessSettings, BearerSettings, IssuerSettings, MatchSettings, RulesSettings, SessionSettings, SiteSettings,
-    StepUpSettings, WaysSettings,
+    AccessSettings, BasicSettings, BearerSettings, IssuerSettings, MatchSettings, RulesSettings, SessionSettings,
+    SiteSettings, StepUpSettings, WaysSettings,
 };
+use crate::authn::{PairGrant, PasswordSettings};
 use crate::config::ValuePath;
-use crate::config::basic::Basic;
+use crate::config::client::GrantType;
 use crate::config::issuer::Tokens;
-use crate::config::route::{Access, Bearer, ClaimRule, Session, StepUp, Ways};
+use crate::config::route::{Access, Basic, BasicGrant, Bearer, ClaimRule, Session, StepUp, Ways};
+use crate::config::server::Listener;
+use crate::config::values::Period;
 use crate::policy::Program;
 
 pub(super) fn access(
@@ -48,8 +52,8 @@ fn ways(
     }
     let bearer = written.bearer.as_ref().map(|bearer| self::bearer(findings, &at.key("bearer"), known, bearer));
     let session = written.session.as_ref().map(|session| self::session(findings, &at.key("session"), known, session));
-    let basic = written.basic.as_ref().map(|basic| basic::basic(findings, &at.key("basic"), known, basic));
-    // All were looked at before one is given up.
+    let basic = written.basic.as_ref().map(|basic| self::basic(findings, &at.key("basic"), known, basic));
+    // All were looked at before any is given up.
     Some(AccessSettings::Ways(Box::new(WaysSettings {
         bearer: bearer.map_or(Some(None), |bearer| bearer.map(Some))?,
         session: session.map_or(Some(None), |session| session.map(Some))?,
@@ -97,12 +101,78 @@ fn session(
     Some(SessionSettings { site: site?, rules: rules? })
 }
 
-/// The rules for who shows a name and a password; how they signed in is not the issuer's to say.
-pub(super) fn basic_rules(findings: &mut Findings<'_>, at: &ValuePath, written: &Basic) -> Option<RulesSettings> {
-    let Basic { scopes, any_scope, claims, policy, optional, .. } = written;
-    let (policy, optional) = (policy.as_ref(), *optional);
-    rules(findings, at, WrittenRules { scopes, any_scope, claims, policy, step_up: None, optional })
+/// Off unless it is written, and never without a word: the caller's password passes through here (RFC 9700 section 2.4).
+fn basic(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, written: &Basic) -> Option<BasicSettings> {
+    let (grant, grant_type, instead) = match written.grant {
+        BasicGrant::Password => (
+            PairGrant::Password,
+            GrantType::Password,
+            "sign people in by code (`access.session`), or take tokens (`bearer`)",
+        ),
+        BasicGrant::ClientCredentials => (
+            PairGrant::ClientCredentials,
+            GrantType::ClientCredentials,
+            "let machines get tokens themselves (`bearer`)",
+        ),
+    };
+    let message = "legacy: callers hand their password to every API that they call (RFC 9700 section 2.4)";
+    findings.warning(at, message, instead);
+    in_clear(findings, at);
+    let client = match written.client.as_deref() {
+        Some(name) => grants::client(findings, &at.key("client"), known.clients, name, grant_type),
+        None => {
+            let hint = format!("the name of an entry under `clients` that may use `{}`", grant_type.word());
+            findings.missing(at, "client", hint);
+            None
+        }
+    };
+    if written.ttl == Period::ZERO {
+        findings.error_with(&at.key("ttl"), "every request would be a question to the issuer", "`15m`");
+    }
+    for (key, failures) in
+        [("failures_per_user", written.failures_per_user), ("failures_per_client", written.failures_per_client)]
+    {
+        if failures > MOST_FAILURES {
+            let message = format!("{failures} a minute are more than are counted");
+            findings.error_with(&at.key(key), message, format!("at most {MOST_FAILURES}; 0 is no limit"));
+        }
+    }
+    let rules = rules(
+        findings,
+        at,
+        WrittenRules {
+            scopes: &written.scopes,
+            any_scope: &written.any_scope,
+            claims: &written.claims,
+            policy: written.policy.as_ref(),
+            step_up: None,
+            optional: written.optional,
+        },
+    );
+    let passwords = PasswordSettings {
+        grant,
+        scope: (!written.scopes.is_empty()).then(|| written.scopes.join(" ").into()),
+        ttl: written.ttl.0,
+        failures_per_user: written.failures_per_user,
+        failures_per_client: written.failures_per_client,
+    };
+    Some(BasicSettings { client: client?, passwords, rules: rules? })
 }
+
+/// A listener without TLS, beyond this machine.
+fn in_clear(findings: &mut Findings<'_>, at: &ValuePath) {
+    let is_far = |bind: &str| bind.parse::<SocketAddr>().is_ok_and(|address| !address.ip().is_loopback());
+    let listeners = &findings.loaded.config.server.listeners;
+    let clear = |listener: &Listener| listener.tls.is_none() && listener.bind.as_deref().is_some_and(is_far);
+    let found = listeners.iter().find(|listener| clear(listener)).and_then(|listener| listener.bind.clone());
+    if let Some(bind) = found {
+        let message = format!("passwords travel in clear to `{bind}`");
+        findings.warning(at, message, "`tls` on that listener, or one that is reached through TLS alone");
+    }
+}
+
+/// One a millisecond: the clock that failures are counted by knows nothing shorter.
+const MOST_FAILURES: u32 = 60_000;
 
 fn site(findings: &mut Findings<'_>, at: &ValuePath, known: &[SiteSettings], written: Option<&str>) -> Option<usize> {
     let Some(name) = written else {

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use super::basic::BasicExchanges;
 use super::compile::{CompileError, Wiring, words};
 use super::identity::IdentityKeys;
 use super::login;
+use super::passwords::AllPasswords;
 use super::running::Route;
 use super::settings::{AccessSettings, Checked, RouteSettings, RulesSettings};
 use super::upstream_tokens::UpstreamTokens;
-use crate::authn::{BearerWay, SessionWay, Trusted, Ways};
+use crate::authn::{BasicWay, BearerWay, SessionWay, Trusted, Ways};
 use crate::config::forward::AccessToken;
 use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::LongLived;
 use crate::login::Site;
 use crate::outbound::{self, Dress, DressSettings};
-use crate::policy::{self, Program, Requirement, RequirementSettings, StepUp, WaysSettings};
+use crate::policy::{self, Program, Requirement, RequirementSettings, StepUp};
 use crate::upstream::Upstream;
 
 /// What was built before the routes that name it.
@@ -31,11 +31,11 @@ pub(super) struct Parts<'a> {
 pub(super) fn route(
     written: &RouteSettings,
     parts: &Parts<'_>,
-    (tokens, basics): (&mut UpstreamTokens<'_>, &mut BasicExchanges<'_>),
+    (tokens, passwords): (&mut UpstreamTokens<'_>, &mut AllPasswords<'_>),
     wiring: &Wiring,
 ) -> Result<Route, CompileError> {
     let dangling = || CompileError::Dangling { index: written.index };
-    let (ways, requirement) = ways(written, parts, basics, wiring)?;
+    let (ways, requirement) = ways(written, parts, passwords, wiring)?;
     let forward = &written.forward;
     let authorization = tokens.of(&forward.authorization).ok_or_else(dangling)?;
     let dress = dress(written, parts, authorization)?;
@@ -59,7 +59,7 @@ pub(super) fn route(
 fn ways(
     written: &RouteSettings,
     parts: &Parts<'_>,
-    basics: &mut BasicExchanges<'_>,
+    passwords: &mut AllPasswords<'_>,
     wiring: &Wiring,
 ) -> Result<(Ways, Requirement), CompileError> {
     let index = written.index;
@@ -71,15 +71,15 @@ fn ways(
         Ok(BearerWay::new(trusted, Arc::clone(&wiring.memory)).limited(parts.checked.server.limits.token_bytes))
     });
     let rules = |way, rules: &RulesSettings| self::rules(index, way, rules);
-    let requirement = Requirement::of(WaysSettings {
+    let requirement = Requirement::of(policy::WaysSettings {
         bearer: access.bearer.as_ref().map(|bearer| rules("bearer", &bearer.rules)).transpose()?,
         session: access.session.as_ref().map(|session| rules("session", &session.rules)).transpose()?,
         basic: access.basic.as_ref().map(|basic| rules("basic", &basic.rules)).transpose()?,
     });
-    let basic = access
-        .basic
-        .as_ref()
-        .map(|basic| basics.way(&written.name, basic, (parts.checked, parts.trusted), wiring).ok_or_else(dangling));
+    let basic = match &access.basic {
+        None => None,
+        Some(basic) => Some(BasicWay::new(passwords.of(basic).ok_or_else(dangling)?)),
+    };
     let session = access.session.as_ref().map(|session| {
         let written = parts.checked.sites.get(session.site).ok_or_else(dangling)?;
         let site = parts.sites.get(session.site).ok_or_else(dangling)?;
@@ -89,7 +89,7 @@ fn ways(
             written.long_lived == LongLived::End,
         ))
     });
-    Ok((Ways { bearer: bearer.transpose()?, session: session.transpose()?, basic: basic.transpose()? }, requirement))
+    Ok((Ways { bearer: bearer.transpose()?, session: session.transpose()?, basic }, requirement))
 }
 
 fn dress(

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::basic::BasicExchanges;
 use super::build::{self, Parts};
 use super::identity::{self, IdentityKeys};
 use super::login;
+use super::passwords::AllPasswords;
 use super::patterns::{HostPattern, PathSegment};
 use super::router::{self, Methods, Router, Segment};
 use super::running::{
@@ -93,19 +93,18 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
     identity::address(&mut router, &checked.server.auth_prefix, signing.flat_map(hosts));
     let parts = Parts { checked, trusted: &trusted, upstreams: &upstreams, sites: &sites, identity: identity.as_ref() };
     let mut tokens = UpstreamTokens::new(&registrations, wiring);
-    let mut basics = BasicExchanges::new(&registrations);
+    let mut passwords = AllPasswords::new(checked, &registrations, &trusted, wiring);
     let mut routes = Vec::with_capacity(checked.routes.len());
     for written in &checked.routes {
         let target = Target::Route(routes.len());
         for host in hosts(written) {
             router.insert(&host, &segments(written), methods(written), target);
         }
-        routes.push(build::route(written, &parts, (&mut tokens, &mut basics), wiring)?);
+        routes.push(build::route(written, &parts, (&mut tokens, &mut passwords), wiring)?);
     }
     let owned = OwnedNames::new(&routes.iter().flat_map(|route| route.dress.names().cloned()).collect::<Vec<_>>());
     let resources = resources(checked, &mut router);
     let (own_tokens, exchanges) = tokens.into_parts();
-    let (basic_exchanges, basic_ways) = basics.into_parts();
     Ok(Plan {
         router,
         routes,
@@ -114,10 +113,9 @@ pub fn compile(checked: &Checked, wiring: &Wiring) -> Result<Plan, CompileError>
         memories: Memories::new(Arc::clone(&wiring.memory), introspections.clone()),
         introspections,
         upstreams,
+        passwords: passwords.into_all(),
         own_tokens,
         exchanges,
-        basic_exchanges,
-        basic_ways,
         own_cookies: OwnCookieNames::new(sites.iter().map(|site| &*site.settings().cookie)),
         sites,
         doors,

@@ -66,8 +66,8 @@ impl Checked {
             format!("session {site}{}", rules(&session.rules))
         });
         let basic = route.access.basic().map(|basic| {
-            let client = self.clients.get(basic.client).map_or("", |client| &*client.name);
-            format!("basic {client} ({}, legacy){}", basic.exchange.grant.as_str(), rules(&basic.rules))
+            let client = self.clients.get(basic.client).map_or("", |client| &client.name);
+            format!("basic {client}{}", rules(&basic.rules))
         });
         [session, bearer, basic].into_iter().flatten().collect::<Vec<_>>().join(" or ")
     }

@@ -138,7 +138,9 @@ fn only_signs_in(findings: &Findings<'_>, issuer: &str) -> bool {
     let config = &findings.loaded.config;
     let takes = |route: &Route| match &route.access {
         Some(Access::Ways(ways)) => {
+            let client = ways.basic.as_ref().and_then(|basic| config.clients.get(basic.client.as_ref()?));
             ways.bearer.as_ref().is_some_and(|bearer| bearer.issuers.iter().any(|name| name == issuer))
+                || client.is_some_and(|client| client.issuer.as_deref() == Some(issuer))
         }
         _ => false,
     };

@@ -6,7 +6,6 @@
 
 mod access;
 mod admin;
-mod basic;
 mod build;
 mod clients;
 pub mod compile;
@@ -20,6 +19,7 @@ mod introspection;
 mod issuers;
 mod login;
 mod overlap;
+mod passwords;
 pub mod patterns;
 mod redis;
 pub mod router;

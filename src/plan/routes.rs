@@ -111,7 +111,7 @@ fn one(
         && access.as_ref().is_some_and(|access| access.session().is_none() && access.basic().is_none())
     {
         let hint = "for callers with a token of their own there is `authorization: keep`";
-        let message = "only a session or Basic has an access token to pass on, and this route takes neither";
+        let message = "only a session has an access token to pass on, and this route takes none";
         findings.error_with(&at.key("forward").key("access_token"), message, hint);
     }
     Some(RouteSettings {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::router::Router;
-use crate::authn::{BasicExchange, BasicWay, Forget, Introspection, Memories, SharedUnavailable, Tokens, Ways};
+use crate::authn::{Forget, Introspection, Memories, Passwords, SharedUnavailable, Tokens, Ways};
 use crate::idp::Issuer;
 use crate::kv::Kv;
 use crate::login::{Door, Site};
@@ -34,14 +34,12 @@ pub struct Plan {
     /// Everything that remembers tokens, for who has to make it forget.
     pub memories: Memories,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Names and passwords that are exchanged for tokens.
+    pub passwords: Vec<Arc<Passwords>>,
     /// Tokens of Postern's own that go up.
     pub own_tokens: Vec<Arc<OwnToken>>,
     /// Exchanges of callers' tokens for those of upstreams.
     pub exchanges: Vec<Arc<TokenExchange>>,
-    /// Names and passwords that are exchanged for tokens.
-    pub basic_exchanges: Vec<Arc<BasicExchange>>,
-    /// The routes that take them, by name.
-    pub basic_ways: Vec<(Arc<str>, Arc<BasicWay>)>,
     /// By number.
     pub sites: Vec<Arc<Site>>,
     /// The sites' own addresses, by number.
@@ -65,11 +63,10 @@ impl Plan {
     /// # Errors
     /// [`SharedUnavailable`] when the replicas' answers are as they were: the revocation has not reached all of them.
     pub async fn forget(&self, forget: &Forget) -> Result<usize, SharedUnavailable> {
-        // First: what a password stands for would be judged good again by the token that is still beside it.
-        for exchange in &self.basic_exchanges {
-            exchange.forget(forget);
-        }
         let forgotten = self.memories.forget(forget).await;
+        for passwords in &self.passwords {
+            passwords.forget(forget);
+        }
         // Last: who shows one of these tokens meanwhile is judged anew, and so is what it is exchanged for.
         for exchange in &self.exchanges {
             match &forget.tokens {
@@ -78,7 +75,7 @@ impl Plan {
                     exchange.forget_callers(forget.issuer.as_deref(), |of| of.subject() == Some(wanted))
                 }
                 Tokens::ClientId(wanted) => {
-                    exchange.forget_callers(forget.issuer.as_deref(), |of| of.client_id() == Some(wanted))
+                    exchange.forget_callers(forget.issuer.as_deref(), |of| of.is_of_client(wanted))
                 }
                 // By this nothing is known here.
                 Tokens::Id(_) => exchange.forget_callers(forget.issuer.as_deref(), |_| true),

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::patterns::{HostPattern, PathPattern};
-use crate::authn::BasicSettings;
+use crate::authn::PasswordSettings;
 use crate::config::Report;
 use crate::config::client::{GrantType, Par, Pkce};
 use crate::config::forward::AccessToken;
@@ -21,9 +21,9 @@ use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
-use crate::idp::token::TokenTarget;
 use crate::kv::RedisSettings;
 use crate::login::{Allowed, Brand, Flow, Landing, Mode};
+use crate::outbound::TokenTarget;
 use crate::seal::{MasterKeys, Secret};
 
 /// A configuration without mistakes.
@@ -385,6 +385,13 @@ impl AccessSettings {
         }
     }
 
+    pub fn basic(&self) -> Option<&BasicSettings> {
+        match self {
+            Self::Public => None,
+            Self::Ways(ways) => ways.basic.as_ref(),
+        }
+    }
+
     pub fn session(&self) -> Option<&SessionSettings> {
         match self {
             Self::Public => None,
@@ -392,11 +399,10 @@ impl AccessSettings {
         }
     }
 
-    pub fn basic(&self) -> Option<&BasicAccess> {
-        match self {
-            Self::Public => None,
-            Self::Ways(ways) => ways.basic.as_ref(),
-        }
+    /// Whether who shows nothing may pass.
+    pub fn admits_nobody(&self) -> bool {
+        let rules = [self.bearer().map(|way| &way.rules), self.session().map(|way| &way.rules)];
+        matches!(self, Self::Public) || rules.into_iter().flatten().any(|rules| rules.optional)
     }
 }
 
@@ -405,16 +411,14 @@ impl AccessSettings {
 pub struct WaysSettings {
     pub bearer: Option<BearerSettings>,
     pub session: Option<SessionSettings>,
-    pub basic: Option<BasicAccess>,
+    pub basic: Option<BasicSettings>,
 }
 
 #[derive(Clone, Debug)]
-pub struct BasicAccess {
-    /// An index into [`Checked::clients`]; it may use the grant.
+pub struct BasicSettings {
+    /// An index into [`Checked::clients`].
     pub client: usize,
-    pub exchange: BasicSettings,
-    /// Unsafe requests and upgrades that another site caused are refused.
-    pub refuses_cross_site: bool,
+    pub passwords: PasswordSettings,
     pub rules: RulesSettings,
 }
 
@@ -474,7 +478,7 @@ pub struct ForwardSettings {
     /// Field names and the claims that fill them.
     pub headers: Vec<(HeaderName, String)>,
     pub identity_token: Option<IdentityTokenSettings>,
-    /// Never other than off on a route without sessions and Basic.
+    /// Never other than off on a route without sessions.
     pub access_token: AccessToken,
     pub strip_prefix: Option<String>,
     pub add_prefix: Option<String>,

@@ -82,12 +82,27 @@ pub(super) struct Sources {
 pub(super) fn sources(checked: &Checked, index: usize, written: &IssuerSettings) -> Sources {
     let is_of_issuer = |client: &usize| checked.clients.get(*client).is_some_and(|client| client.issuer == index);
     let signs_people_in = checked.sites.iter().flat_map(|site| &site.sign_in).any(is_of_issuer);
+    // Tokens are got there: for upstreams, or for names and passwords.
+    let gives_tokens = checked.routes.iter().any(|route| {
+        use super::settings::AuthorizationSettings::{Exchange, Keep, Own, Strip};
+        let for_upstream = match &route.forward.authorization {
+            Strip | Keep => None,
+            Own { client, .. } | Exchange { client, .. } => Some(client),
+        };
+        let actor = match &route.forward.authorization {
+            Exchange { actor, .. } => actor.as_ref(),
+            _ => None,
+        };
+        let for_basic = route.access.basic().map(|basic| &basic.client);
+        [for_upstream, actor, for_basic].into_iter().flatten().any(is_of_issuer)
+    });
     let is_only_asked = written.tokens == Tokens::Opaque
         && written.introspection.is_some_and(|asked| !asked.signed)
         && !signs_people_in;
     let endpoints = &written.endpoints;
     let lacks_endpoint = (written.introspection.is_some() && endpoints.introspection.is_none())
-        || (signs_people_in && (endpoints.authorization.is_none() || endpoints.token.is_none()));
+        || (signs_people_in && (endpoints.authorization.is_none() || endpoints.token.is_none()))
+        || (gives_tokens && endpoints.token.is_none());
     let keys = match &written.keys {
         KeySource::Discovery if is_only_asked && !lacks_endpoint => idp::KeySource::None,
         KeySource::Discovery => idp::KeySource::Discovery,

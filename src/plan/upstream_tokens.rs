@@ -11,8 +11,7 @@ use crate::config::ValuePath;
 use crate::config::client::GrantType;
 use crate::config::forward::{AccessToken, Authorization, Forward};
 use crate::idp::Registration;
-use crate::idp::token::TokenTarget;
-use crate::outbound::{self, OwnToken, TokenExchange};
+use crate::outbound::{self, OwnToken, TokenExchange, TokenTarget};
 
 /// A client by name, and what a token is asked for, as they are written.
 type Written<'w> = (Option<&'w String>, &'w [String], Option<&'w String>, Option<&'w String>);
@@ -28,14 +27,12 @@ pub(super) fn authorization(
     let clients = known.clients;
     match &written.authorization {
         Authorization::Strip => Some(AuthorizationSettings::Strip),
+        Authorization::Keep if access.is_some_and(|access| access.basic().is_some()) => {
+            let message = "a route that takes names and passwords would pass them up";
+            findings.error_with(&key, message, "`strip`; the token goes up by `access_token: header`, or `bearer`");
+            None
+        }
         Authorization::Keep => {
-            if access.is_some_and(|access| access.basic().is_some()) {
-                let message = "would send people's passwords up";
-                let hint =
-                    "`access_token: header | bearer` sends the token that was got for them, `{ exchange: … }` another";
-                findings.error_with(&key, message, hint);
-                return None;
-            }
             if matches!(access, Some(AccessSettings::Public)) {
                 let hint = "right only if the upstream checks them itself";
                 findings.warning(&key, "a public route passes unchecked credentials up", hint);
@@ -44,9 +41,9 @@ pub(super) fn authorization(
         }
         Authorization::ClientCredentials(own) => {
             let place = key.key("client_credentials");
-            if matches!(access, Some(AccessSettings::Public)) {
-                let message = "on a public route anybody acts with the rights of Postern's own token";
-                findings.warning(&place, message, "say who may pass: `access: { bearer: … }`");
+            if access.is_some_and(AccessSettings::admits_nobody) {
+                let message = "whoever shows nothing acts here with the rights of Postern's own token";
+                findings.warning(&place, message, "say who may pass: `access: { bearer: … }`, without `optional`");
             }
             let parts = (own.client.as_ref(), own.scopes.as_slice(), own.audience.as_ref(), own.resource.as_ref());
             let found = client(findings, &place, clients, (parts, GrantType::ClientCredentials));

@@ -37,6 +37,14 @@ pub struct ByWay {
     basic: Option<Rules>,
 }
 
+/// The rules of each way, already parsed.
+#[derive(Debug, Default)]
+pub struct WaysSettings {
+    pub bearer: Option<RequirementSettings>,
+    pub session: Option<RequirementSettings>,
+    pub basic: Option<RequirementSettings>,
+}
+
 /// The rules of a requirement; all of them must hold.
 #[derive(Debug)]
 pub struct Rules {
@@ -59,17 +67,6 @@ pub struct RequirementSettings {
     pub step_up: Option<StepUp>,
     /// Nobody passes, without identity. A caller must keep the rules all the same.
     pub optional: bool,
-}
-
-/// Rules for each way in; without its rules a way lets nobody pass.
-#[derive(Debug, Default)]
-pub struct WaysSettings {
-    /// For callers with an access token.
-    pub bearer: Option<RequirementSettings>,
-    /// For browsers with a session.
-    pub session: Option<RequirementSettings>,
-    /// For callers with a name and a password.
-    pub basic: Option<RequirementSettings>,
 }
 
 /// Proof that a requirement was met. Only [`Requirement::admit`] makes one.
@@ -132,8 +129,8 @@ impl Requirement {
     }
 
     /// For callers of several ways.
-    pub fn of(ways: WaysSettings) -> Self {
-        let WaysSettings { bearer, session, basic } = ways;
+    pub fn of(settings: WaysSettings) -> Self {
+        let WaysSettings { bearer, session, basic } = settings;
         let [bearer, session, basic] = [bearer, session, basic].map(|rules| rules.map(Rules::new));
         Self::Ways(Box::new(ByWay { bearer, session, basic }))
     }

@@ -6,7 +6,7 @@ import { chromium } from 'playwright-core';
 import { createInterface } from 'node:readline';
 import assert from 'node:assert/strict';
 
-const { site, choice, executable, shots } = JSON.parse(process.argv[2]);
+const { site, choice, fronts, executable, shots } = JSON.parse(process.argv[2]);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const ask = async (what) => { console.log(`ask: ${what}`); await lines.next(); };
 const held = (what) => console.log(`held: ${what}`);
@@ -159,6 +159,35 @@ try {
     assert.match(await chooser.textContent('li:first-child'), /partner.*last time/);
   }
   held('of several providers one is chosen, with the keyboard, in light and dark');
+
+  const hybrid = await profile();
+  const front = await hybrid.newPage();
+  const visited = [];
+  front.on('framenavigated', (frame) => visited.push(frame.url()));
+  for (const [name, what] of [
+    ['fragment', 'a page of the site takes the answer out of the fragment'],
+    ['posted', 'the provider posts its answer across sites'],
+    ['loopback', 'and on loopback without TLS'],
+  ]) {
+    await front.goto(`${fronts[name]}/orders?page=2`);
+    // The provider knows who it is after the first site.
+    if (/\/authorize\?/.test(front.url())) await signIn(front);
+    await front.waitForURL(`${fronts[name]}/orders?page=2`);
+    assert.equal(await heading(front), 'The app');
+    const ours = (await hybrid.cookies(fronts[name])).filter((one) => one.name.includes(`postern-${name}`));
+    assert.equal(ours.length, 1, 'of the attempt nothing is left');
+    if (name === 'fragment') {
+      assert.ok(visited.some((url) => url.includes('#') && url.includes('id_token=')), 'it came by the fragment');
+      // Back in the history: whatever is there, tokens are not.
+      await front.goBack();
+      assert.ok(!front.url().includes('id_token'), front.url());
+    }
+    held(what);
+  }
+  const still = await (await profile({ javaScriptEnabled: false })).newPage();
+  await still.goto(`${fronts.fragment}/oauth2/callback#state=x&code=y`);
+  assert.match(await still.textContent('[role=alert]'), /no script/);
+  await shot(still, 'fragment-no-script');
 
   assert.deepEqual(complaints, [], 'the browser complains of nothing');
   held('no page breaks its own policy');

@@ -2,5 +2,6 @@
 
 mod browser;
 mod django;
+mod front;
 mod grants;
 mod introspection;

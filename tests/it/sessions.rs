@@ -16,6 +16,7 @@ mod access;
 mod attempts;
 mod cookies;
 mod identity;
+mod implicit;
 mod lasting;
 mod lifetime;
 mod refresh;
@@ -34,6 +35,8 @@ const START: u64 = 1_900_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long the provider's access tokens live.
 const TOKEN: Duration = Duration::from_secs(300);
+/// How long its ID tokens live.
+const ID_TOKEN: Duration = Duration::from_secs(600);
 
 /// How a world differs from the usual one.
 #[derive(Clone)]
@@ -45,6 +48,8 @@ struct Setup {
     /// Lines under `sessions`, the same.
     sessions: String,
     routes: String,
+    /// What the client is at the provider, and how it may be used: YAML flow.
+    client: &'static str,
     /// Whether the provider gives a new refresh token with each use, and takes a second use for theft.
     rotation: bool,
 }
@@ -58,6 +63,7 @@ impl Default for Setup {
             site: String::new(),
             sessions: String::new(),
             routes: routes.to_owned(),
+            client: "client_id: shop, client_secret: shop-secret",
             rotation: true,
         }
     }
@@ -155,7 +161,7 @@ impl Gateway {
              sessions:\n  store: {}\n  keys: [{}]\n{}\
              upstreams: {{ app: {{ servers: [http://{}] }} }}\n\
              issuers: {{ corp: {{ issuer: {}, audiences: [orders] }} }}\n\
-             clients: {{ corp-web: {{ issuer: corp, client_id: shop, client_secret: shop-secret, scopes: [openid, profile, email, groups] }} }}\n\
+             clients: {{ corp-web: {{ issuer: corp, {}, scopes: [openid, profile, email, groups] }} }}\n\
              sites:\n  shop:\n    url: {SITE}\n    sign_in: [corp-web]\n{}\
              routes:\n{}",
             setup.store,
@@ -163,6 +169,7 @@ impl Gateway {
             setup.sessions,
             upstream.address,
             provider.issuer(),
+            setup.client,
             setup.site,
             setup.routes
         );
@@ -208,7 +215,8 @@ async fn provider(hands: &ManualClock, refresh_rotation: bool) -> Provider {
         refresh_rotation,
         ..client
     };
-    let settings = Settings { clients: settings.clients.into_iter().map(alone).collect(), ..settings };
+    let clients = settings.clients.into_iter().map(alone).collect();
+    let settings = Settings { clients, id_token_lifetime: ID_TOKEN, ..settings };
     Provider::start(([127, 0, 0, 1], 0).into(), settings, hands.clock()).await.expect("a provider")
 }
 

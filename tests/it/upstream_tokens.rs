@@ -16,6 +16,8 @@ use crate::support::upstream::{Reply, Seen, Upstream};
 
 mod exchange;
 mod own;
+mod people;
+mod ways;
 
 /// Seconds since 1970 when a test begins.
 const START: u64 = 1_700_000_000;
@@ -47,6 +49,31 @@ fn clients() -> Settings {
     }
 }
 
+/// A route for each kind of token.
+fn config(provider: &Provider, upstream: &Upstream, batch: &str, sts: &str) -> String {
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    let route = |name: &str, authorization: &str| {
+        format!(
+            "  - {{ name: {name}, match: {{ path: /{name}/** }}, upstream: echo, access: {{ bearer: {{ issuers: [corp] }} }}, forward: {{ authorization: {authorization} }} }}\n"
+        )
+    };
+    format!(
+        "server: {{ listeners: [{{ bind: 127.0.0.1:0 }}], workers: 2 }}\nadmin: {{ bind: 127.0.0.1:0 }}\n\
+         issuers: {{ corp: {{ issuer: \"{issuer}\", audiences: [orders] }} }}\n\
+         clients:\n\
+         \x20 batch: {{ issuer: corp, client_id: batch, client_secret: \"{batch}\", allowed_grant_types: client_credentials }}\n\
+         \x20 sts: {{ issuer: corp, client_id: sts, client_secret: \"{sts}\", allowed_grant_types: ['{exchange}'] }}\n\
+         upstreams: {{ echo: {{ servers: [\"http://{to}\"] }} }}\nroutes:\n{own}{wide}{exchanged}{acting}\
+         \x20 - {{ name: open, match: {{ path: /open/** }}, upstream: echo, access: {{ bearer: {{ issuers: [corp], optional: true }} }}, preflight: forward, forward: {{ authorization: {{ exchange: {{ client: sts, audience: inventory }} }} }} }}\n",
+        issuer = provider.issuer(),
+        to = upstream.address,
+        own = route("own", "{ client_credentials: { client: batch, scopes: [read], audience: inventory } }"),
+        wide = route("wide", "{ client_credentials: { client: batch } }"),
+        exchanged = route("exchanged", "{ exchange: { client: sts, audience: inventory, scopes: [read] } }"),
+        acting = route("acting", "{ exchange: { client: sts, audience: inventory, actor: batch } }"),
+    )
+}
+
 impl World {
     async fn start(upstream: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::with("batch-secret", "sts-secret", upstream).await
@@ -57,27 +84,7 @@ impl World {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let provider = Provider::start(address, clients(), hands.clock()).await.expect("a free port");
         let upstream = Upstream::start(upstream).await;
-        let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
-        let route = |name: &str, authorization: &str| {
-            format!(
-                "  - {{ name: {name}, match: {{ path: /{name}/** }}, upstream: echo, access: {{ bearer: {{ issuers: [corp] }} }}, forward: {{ authorization: {authorization} }} }}\n"
-            )
-        };
-        let text = format!(
-            "server: {{ listeners: [{{ bind: 127.0.0.1:0 }}], workers: 2 }}\nadmin: {{ bind: 127.0.0.1:0 }}\n\
-             issuers: {{ corp: {{ issuer: \"{issuer}\", audiences: [orders] }} }}\n\
-             clients:\n\
-             \x20 batch: {{ issuer: corp, client_id: batch, client_secret: \"{batch}\", allowed_grant_types: client_credentials }}\n\
-             \x20 sts: {{ issuer: corp, client_id: sts, client_secret: \"{sts}\", allowed_grant_types: ['{exchange}'] }}\n\
-             upstreams: {{ echo: {{ servers: [\"http://{to}\"] }} }}\nroutes:\n{own}{wide}{exchanged}{acting}\
-             \x20 - {{ name: open, match: {{ path: /open/** }}, upstream: echo, access: {{ bearer: {{ issuers: [corp], optional: true }} }}, preflight: forward, forward: {{ authorization: {{ exchange: {{ client: sts, audience: inventory }} }} }} }}\n",
-            issuer = provider.issuer(),
-            to = upstream.address,
-            own = route("own", "{ client_credentials: { client: batch, scopes: [read], audience: inventory } }"),
-            wide = route("wide", "{ client_credentials: { client: batch } }"),
-            exchanged = route("exchanged", "{ exchange: { client: sts, audience: inventory, scopes: [read] } }"),
-            acting = route("acting", "{ exchange: { client: sts, audience: inventory, actor: batch } }"),
-        );
+        let text = config(&provider, &upstream, batch, sts);
         let gateway = Inside::start(&text, &hands, None).await;
         Self { hands, provider, upstream, gateway }
     }

@@ -8,7 +8,8 @@ fn shown(fields: &[&[u8]], query: Option<&str>) -> Result<Option<String>, AuthnE
         headers.append(AUTHORIZATION, HeaderValue::from_bytes(field).unwrap());
     }
     find(&headers, query).map(|presented| match presented {
-        Presented::Nothing => None,
+        // A scheme of its own, for routes that take it.
+        Presented::Nothing | Presented::Basic(_) => None,
         Presented::Bearer(token) => Some(token.expose().to_owned()),
         Presented::Bound => Some("(bound)".to_owned()),
     })

@@ -12,7 +12,7 @@ fn stopped_at(reason: &str) -> usize {
     match reason.split('.').next().unwrap_or_default() {
         "request" | "route" => 0,
         "credential" => 1,
-        "token" | "issuer" | "introspection" | "login" | "logout" | "session" => 2,
+        "token" | "issuer" | "introspection" | "basic" | "login" | "logout" | "session" => 2,
         "scope" | "claims" | "policy" | "step_up" => 3,
         _ => 4,
     }

@@ -229,6 +229,9 @@ fn demands(config: &Config) -> HashMap<String, String> {
 
 fn demand(access: &Access) -> String {
     let Access::Ways(ways) = access else { return "public".to_owned() };
+    if ways.basic.is_some() {
+        return "a name and a password".to_owned();
+    }
     if ways.session.is_some() {
         return if ways.bearer.is_some() { "a sign-in or a token" } else { "a sign-in" }.to_owned();
     }

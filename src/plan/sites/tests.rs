@@ -2,6 +2,7 @@
 
 use super::super::{Checked, check};
 use crate::config::{Environment, File, Report, Sources, ZeroFile, load};
+use crate::login::{Flow, Mode};
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
@@ -31,6 +32,9 @@ issuers: {{ corp: {{ issuer: 'https://login.example.com' }} }}
 clients:
   web: {{ issuer: corp, client_id: shop, authentication: none }}
   machine: {{ issuer: corp, client_id: m, client_secret: {{ env: KEY }}, allowed_grant_types: client_credentials }}
+  hybrid: {{ issuer: corp, client_id: h, authentication: none, allowed_grant_types: hybrid }}
+  implicit: {{ issuer: corp, client_id: i, authentication: none, allowed_grant_types: implicit }}
+  tokens: {{ issuer: corp, client_id: t, authentication: none, allowed_grant_types: implicit, allow_access_tokens_via_browser: true }}
   bare: {{ issuer: corp, client_id: b, authentication: none, scopes: [profile] }}
 sessions: {sessions}
 sites: {sites}
@@ -209,4 +213,60 @@ fn what_a_site_cannot_be_is_refused() {
     let sites = "{ shop: { url: 'https://shop.example.com', sign_in: [web] } }";
     let all = findings(&with(SESSIONS, sites, &unused));
     assert_eq!(all, ["sites.shop: no route asks for a session of this site"]);
+}
+
+fn asking(client: &str, more: &str) -> String {
+    with(SESSIONS, &format!("{{ shop: {{ url: 'https://shop.example.com', sign_in: [{client}], {more} }} }}"), ROUTES)
+}
+
+#[test]
+fn a_response_type_needs_its_grant_and_tokens_need_leave() {
+    for (client, response_type, finding) in [
+        ("web", "code id_token", "`web` may not use `hybrid`"),
+        ("web", "code token", "`web` may not use `hybrid`"),
+        ("web", "id_token", "`web` may not use `implicit`"),
+        ("hybrid", "code", "`hybrid` may not use `authorization_code`"),
+        ("hybrid", "id_token token", "`hybrid` may not use `implicit`"),
+        ("hybrid", "code token", "`hybrid` may not get access tokens through the browser: `code token`"),
+        (
+            "hybrid",
+            "code id_token token",
+            "`hybrid` may not get access tokens through the browser: `code id_token token`",
+        ),
+        ("implicit", "id_token token", "`implicit` may not get access tokens through the browser: `id_token token`"),
+        ("implicit", "code id_token", "`implicit` may not use `hybrid`"),
+    ] {
+        let found = findings(&asking(client, &format!("response_type: {response_type}")));
+        assert_eq!(found, [format!("sites.shop.sign_in[0]: {finding}")]);
+    }
+    let report = checked(&asking("hybrid", "response_type: code token")).unwrap_err().to_string();
+    assert!(report.contains("`clients.hybrid.allow_access_tokens_via_browser: true`, postern.yaml:"), "{report}");
+    for (client, response_type) in
+        [("hybrid", "code id_token"), ("implicit", "id_token"), ("tokens", "id_token token"), ("tokens", "id_token")]
+    {
+        assert_eq!(findings(&asking(client, &format!("response_type: {response_type}"))), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn tokens_are_posted_unless_the_site_says_otherwise_and_never_in_a_query() {
+    let mode = |client: &str, more: &str| {
+        let checked = checked(&asking(client, more)).unwrap();
+        (checked.sites[0].flow, checked.sites[0].mode)
+    };
+    assert_eq!(mode("web", ""), (Flow::CODE, Mode::QUERY));
+    assert_eq!(mode("web", "response_mode: jwt"), (Flow::CODE, Mode::QUERY.signed()));
+    assert_eq!(mode("web", "response_mode: form_post.jwt"), (Flow::CODE, Mode::FORM_POST.signed()));
+    assert_eq!(mode("hybrid", "response_type: code id_token"), (Flow::CODE_ID_TOKEN, Mode::FORM_POST));
+    assert_eq!(mode("implicit", "response_type: id_token, response_mode: fragment"), (Flow::ID_TOKEN, Mode::FRAGMENT));
+    let signed = (Flow::ID_TOKEN, Mode::FORM_POST.signed());
+    assert_eq!(mode("implicit", "response_type: id_token, response_mode: jwt"), signed);
+    for mode in ["query", "query.jwt"] {
+        let found = findings(&asking("hybrid", &format!("response_type: code id_token, response_mode: {mode}")));
+        let finding =
+            "sites.shop.response_mode: `code id_token` brings tokens, which in a query stand in logs and histories";
+        assert_eq!(found, [finding]);
+    }
+    let found = findings(&asking("implicit", "response_type: id_token, userinfo: true"));
+    assert_eq!(found, ["sites.shop.userinfo: `id_token` brings no access token to ask userinfo with"]);
 }

@@ -47,38 +47,61 @@ struct Stage {
     gateway: Gateway,
     site: String,
     choice: String,
+    /// Sites whose answers come by these ways, by name.
+    fronts: [(&'static str, String); 3],
     _folder: Folder,
     _upstream: Upstream,
 }
 
-/// A gateway that ends TLS itself, with a site of one provider and a site of two.
+/// A gateway that ends TLS itself, with a site of one provider, a site of two, and sites with tokens in the browser: by a
+/// fragment, by a form across sites, and by a form on loopback without TLS.
 async fn stage() -> Stage {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (port, plain) = (free(), free());
     let (site, choice) = (format!("https://shop.test:{port}"), format!("https://choice.test:{port}"));
-    let sites = [site.clone(), choice.clone()];
+    let fronts = [
+        ("fragment", format!("https://fragment.test:{port}")),
+        ("posted", format!("https://posted.test:{port}")),
+        ("loopback", format!("http://127.0.0.1:{plain}")),
+    ];
+    let mut sites = vec![site.clone(), choice.clone()];
+    sites.extend(fronts.iter().map(|(_, site)| site.clone()));
     let (upstream, provider, partner) = (Upstream::start(app).await, provider(&sites).await, provider(&sites).await);
     let folder = Folder::new();
-    let certified =
-        rcgen::generate_simple_self_signed(["shop.test".to_owned(), "choice.test".to_owned()]).expect("a certificate");
+    let names = ["shop.test", "choice.test", "fragment.test", "posted.test"].map(str::to_owned);
+    let certified = rcgen::generate_simple_self_signed(names).expect("a certificate");
     let certificate = folder.write("tls.crt", certified.cert.pem());
     let key = folder.write("tls.key", certified.signing_key.serialize_pem());
     let scopes = "[openid, profile, email]";
     let config = format!(
-        "server:\n  listeners:\n    - bind: 127.0.0.1:{port}\n      tls: {{ certificates: [{{ certificate: {}, private_key: {} }}] }}\n    - bind: 127.0.0.1:0\n  workers: 1\n\
+        "server:\n  listeners:\n    - bind: 127.0.0.1:{port}\n      tls: {{ certificates: [{{ certificate: {}, private_key: {} }}] }}\n    - bind: 127.0.0.1:{plain}\n  workers: 1\n\
          admin: {{ bind: 127.0.0.1:0 }}\ntelemetry: {{ log: {{ format: json }}, access_log: json }}\n\
          sessions: {{ store: memory, keys: [{KEY}] }}\nupstreams: {{ app: {{ servers: [http://{}] }} }}\n\
          issuers:\n  corp: {{ issuer: {}, audiences: [orders] }}\n  partner: {{ issuer: {}, audiences: [orders] }}\n\
-         clients:\n  corp: {{ issuer: corp, client_id: shop, client_secret: shop-secret, scopes: {scopes} }}\n  partner: {{ issuer: partner, client_id: shop, client_secret: shop-secret, scopes: {scopes} }}\n\
-         sites:\n  shop: {{ url: {site}, sign_in: [corp], preserve_post: 4KiB }}\n  choice: {{ url: {choice}, sign_in: [corp, partner], pages: {{ name: The Shop }} }}\n\
-         routes:\n  - {{ match: {{ path: /** }}, upstream: app, access: {{ session: {{ site: shop }} }} }}\n  - {{ match: {{ path: /** }}, upstream: app, access: {{ session: {{ site: choice }} }} }}\n",
+         clients:\n  corp: {{ issuer: corp, client_id: shop, client_secret: shop-secret, scopes: {scopes} }}\n  partner: {{ issuer: partner, client_id: shop, client_secret: shop-secret, scopes: {scopes} }}\n  hybrid: {{ issuer: corp, client_id: hybrid, client_secret: hybrid-secret, allowed_grant_types: hybrid, allow_access_tokens_via_browser: true, scopes: {scopes} }}\n\
+         sites:\n  shop: {{ url: {site}, sign_in: [corp], preserve_post: 4KiB }}\n  choice: {{ url: {choice}, sign_in: [corp, partner], pages: {{ name: The Shop }} }}\n{}\
+         routes:\n  - {{ match: {{ path: /** }}, upstream: app, access: {{ session: {{ site: shop }} }} }}\n  - {{ match: {{ path: /** }}, upstream: app, access: {{ session: {{ site: choice }} }} }}\n{}",
         certificate.display(),
         key.display(),
         upstream.address,
         provider.issuer(),
         partner.issuer(),
+        fronts.iter().map(|(name, url)| front(name, url)).collect::<String>(),
+        fronts
+            .iter()
+            .map(|(name, _)| format!(
+                "  - {{ match: {{ path: /** }}, upstream: app, access: {{ session: {{ site: {name} }} }} }}\n"
+            ))
+            .collect::<String>(),
     );
     let gateway = Gateway::start_as(Start { config: &config, ..Start::default() }).await;
-    Stage { provider, _partner: partner, gateway, site, choice, _folder: folder, _upstream: upstream }
+    Stage { provider, _partner: partner, gateway, site, choice, fronts, _folder: folder, _upstream: upstream }
+}
+
+/// A site with tokens in the browser.
+fn front(name: &str, url: &str) -> String {
+    let asked = if name == "fragment" { "code id_token, response_mode: fragment" } else { "code id_token token" };
+    format!("  {name}: {{ url: \"{url}\", sign_in: [hybrid], response_type: {asked} }}\n")
 }
 
 impl Stage {
@@ -115,7 +138,9 @@ async fn a_real_browser_signs_in_goes_on_and_signs_out() {
     );
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
     std::fs::create_dir_all(&shots).expect("a folder for screenshots");
-    let told = json!({ "site": stage.site, "choice": stage.choice, "executable": chromium(), "shots": shots });
+    let fronts: serde_json::Map<_, _> =
+        stage.fronts.iter().map(|(name, site)| ((*name).to_owned(), json!(site))).collect();
+    let told = json!({ "site": stage.site, "choice": stage.choice, "fronts": fronts, "executable": chromium(), "shots": shots });
     let mut driver = Command::new("node")
         .arg("drive.mjs")
         .arg(told.to_string())
@@ -141,8 +166,8 @@ async fn a_real_browser_signs_in_goes_on_and_signs_out() {
     };
     let (held, status) = tokio::time::timeout(PATIENCE, driven).await.expect("the browser is done in time");
     assert!(status.success(), "the driver: {status}");
-    assert_eq!(held, 12, "everything was looked at");
-    for name in ["signed-in", "failed", "confirm", "signed-out", "choice-light", "choice-dark"] {
+    assert_eq!(held, 15, "everything was looked at");
+    for name in ["signed-in", "failed", "confirm", "signed-out", "choice-light", "choice-dark", "fragment-no-script"] {
         assert!(shots.join(format!("{name}.png")).is_file(), "{name}");
     }
 }

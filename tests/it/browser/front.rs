@@ -198,6 +198,19 @@ async fn an_answer_holds_what_was_asked_for_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_id_token_in_front_says_whose_answer_it_is() {
+    let world = world("code id_token", None).await;
+    world.provider.set_fault(Endpoint::Authorize, Fault::MissingIssuer);
+    world.alice().await;
+    assert_eq!(world.seen().len(), 1);
+    // What is there all the same must be right.
+    world.provider.set_fault(Endpoint::Authorize, Fault::WrongIssuer);
+    let mut browser = world.browser();
+    let page = browser.sign_in(&format!("{SITE}/"), "alice", "wonderland").await;
+    assert!(nothing_but_a_page(&world, &browser, &page), "{}", page.status);
+}
+
+#[tokio::test]
 async fn an_error_of_the_provider_is_a_page_by_every_mode() {
     for (response_type, mode) in
         [("code id_token", None), ("id_token", Some("fragment")), ("code id_token", Some("jwt")), ("code", Some("jwt"))]

@@ -11,36 +11,41 @@ use crate::support::raw::PATIENCE;
 use crate::support::redis::Redis;
 use crate::support::upstream::{Upstream, answer};
 
-const SITE: &str = "https://shop.test";
+pub(super) const SITE: &str = "https://shop.test";
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-struct World {
-    provider: Foreign,
+pub(super) struct World {
+    pub(super) provider: Foreign,
     gateway: Gateway,
-    upstream: Upstream,
+    pub(super) upstream: Upstream,
     config: String,
 }
 
 /// How a world differs from the usual one.
-#[derive(Default)]
-struct Setup {
+pub(super) struct Setup {
     /// More of the registration at the provider.
-    registered: Value,
+    pub(super) registered: Value,
     /// More of the provider.
-    provider: Value,
+    pub(super) provider: Value,
+    pub(super) scopes: &'static str,
     /// More of the client, of the site, in YAML flow, each with its comma.
-    client: &'static str,
-    site: &'static str,
-    /// Instead of the usual scopes, which ask for a refresh token.
-    scopes: Option<&'static str>,
+    pub(super) client: &'static str,
+    pub(super) site: String,
     /// Sessions lie here, if anywhere but in the gateway's memory.
-    redis: Option<String>,
+    pub(super) redis: Option<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let (registered, provider) = (Value::Null, Value::Null);
+        let scopes = "openid, profile, email, offline_access";
+        Self { registered, provider, scopes, client: "", site: String::new(), redis: None }
+    }
 }
 
 impl World {
-    async fn start(setup: Setup) -> Self {
-        let Setup { registered, provider: more, client: client_more, site, scopes, redis } = setup;
-        let scopes = scopes.unwrap_or("openid, profile, email, offline_access");
+    pub(super) async fn start(setup: Setup) -> Self {
+        let Setup { registered, provider: more, scopes, client: client_more, site, redis } = setup;
         let mut shop = client(
             "shop",
             &["authorization_code", "refresh_token"],
@@ -85,12 +90,12 @@ routes:
         gateway(&self.config).await
     }
 
-    fn browser(&self) -> Browser {
+    pub(super) fn browser(&self) -> Browser {
         Browser::default().knows(SITE, self.gateway.address())
     }
 
     /// Signs in at the provider's own pages: a name and any password, then consent.
-    async fn sign_in(&self, browser: &mut Browser, path: &str) -> Page {
+    pub(super) async fn sign_in(&self, browser: &mut Browser, path: &str) -> Page {
         let asked = browser.open(&format!("{SITE}{path}")).await;
         assert!(asked.text().contains("name=\"password\""), "{:#?}\n{}", asked.trail(), asked.text());
         let consent = browser.submit(&asked, &[("login", "alice"), ("password", "any")]).await;
@@ -101,7 +106,7 @@ routes:
         page
     }
 
-    async fn is_signed_in(&self, browser: &mut Browser) -> bool {
+    pub(super) async fn is_signed_in(&self, browser: &mut Browser) -> bool {
         browser.step(&format!("{SITE}/cart")).await.answer.status == 200
     }
 }
@@ -147,14 +152,14 @@ async fn requests_are_pushed_where_the_provider_demands_it() {
 
 #[tokio::test]
 async fn answers_come_by_form_post() {
-    let world = World::start(Setup { site: ", response_mode: form_post", ..Setup::default() }).await;
+    let world = World::start(Setup { site: ", response_mode: form_post".to_owned(), ..Setup::default() }).await;
     let page = world.sign_in(&mut world.browser(), "/orders").await;
     assert_eq!(page.hop("/oauth2/callback").method, "POST");
 }
 
 #[tokio::test]
 async fn userinfo_is_merged_and_agrees() {
-    let world = World::start(Setup { site: ", userinfo: true", ..Setup::default() }).await;
+    let world = World::start(Setup { site: ", userinfo: true".to_owned(), ..Setup::default() }).await;
     world.sign_in(&mut world.browser(), "/orders").await;
     assert_eq!(world.provider.asked("/me").await, 1);
 }
@@ -231,7 +236,7 @@ async fn two_replicas_refresh_a_rotated_token_once() {
 #[tokio::test]
 async fn signing_out_there_signs_out_at_every_replica() {
     let redis = Redis::start().await;
-    let site = ", back_channel_logout: required";
+    let site = ", back_channel_logout: required".to_owned();
     let world = World::start(Setup { redis: Some(redis.url()), site, ..Setup::default() }).await;
     let replica = world.replica().await;
     let mut here = world.browser();
@@ -245,42 +250,4 @@ async fn signing_out_there_signs_out_at_every_replica() {
         (both == (false, false)).then_some(())
     })
     .await;
-}
-
-/// A registration whose answers come through the browser.
-fn in_front(response_type: &str, client: &'static str, site: &'static str) -> Setup {
-    let grants = ["authorization_code", "implicit"];
-    Setup {
-        registered: json!({ "grant_types": grants, "response_types": [response_type] }),
-        scopes: Some("openid, profile, email"),
-        client,
-        site,
-        ..Setup::default()
-    }
-}
-
-#[tokio::test]
-async fn people_sign_in_by_answers_that_come_through_the_browser() {
-    const HYBRID: &str = ", allowed_grant_types: hybrid";
-    const HYBRID_WITH_TOKEN: &str = ", allowed_grant_types: hybrid, allow_access_tokens_via_browser: true";
-    const IMPLICIT: &str = ", allowed_grant_types: implicit";
-    const IMPLICIT_WITH_TOKEN: &str = ", allowed_grant_types: implicit, allow_access_tokens_via_browser: true";
-    for (response_type, client, site) in [
-        ("code id_token", HYBRID, ", response_type: code id_token"),
-        ("code id_token", HYBRID, ", response_type: code id_token, response_mode: fragment"),
-        ("code token", HYBRID_WITH_TOKEN, ", response_type: code token"),
-        ("code id_token token", HYBRID_WITH_TOKEN, ", response_type: code id_token token"),
-        ("id_token", IMPLICIT, ", response_type: id_token"),
-        ("id_token token", IMPLICIT_WITH_TOKEN, ", response_type: id_token token"),
-        ("code", "", ", response_mode: jwt"),
-        ("code id_token", HYBRID, ", response_type: code id_token, response_mode: jwt"),
-    ] {
-        let world = World::start(in_front(response_type, client, site)).await;
-        let mut browser = world.browser();
-        world.sign_in(&mut browser, "/orders").await;
-        let seen = world.upstream.take();
-        let seen = seen.last().expect("the app was asked");
-        assert_eq!(seen.value("x-forwarded-user"), Some("alice"), "{site}");
-        assert!(world.is_signed_in(&mut browser).await, "{site}");
-    }
 }

@@ -23,9 +23,15 @@ struct World {
 
 impl World {
     async fn start(access_token_seconds: u64) -> Self {
+        let web = ("authorization-code", "authorization_code, refresh_token", "");
+        Self::with(access_token_seconds, web).await
+    }
+
+    /// `grant` is the application's at the provider, the client's here, and what the site asks for: YAML flow.
+    async fn with(access_token_seconds: u64, (grant, allowed, site): (&str, &str, &str)) -> Self {
         let machine = |id: &str| json!({ "client_id": id, "client_secret": format!("secret of {id}"), "grant": "client-credentials" });
         let shop = json!({
-            "client_id": "shop", "client_secret": "secret of shop", "grant": "authorization-code",
+            "client_id": "shop", "client_secret": "secret of shop", "grant": grant,
             "redirect_uris": [format!("{SITE}/oauth2/callback")],
             "post_logout_redirect_uris": [format!("{SITE}/oauth2/signed_out")],
         });
@@ -50,8 +56,8 @@ issuers:
     endpoints: {{ introspection: \"{issuer}/introspect/\", revocation: \"{issuer}/revoke_token/\" }}
 clients:
   gateway: {{ issuer: corp, client_id: gateway, client_secret: {{ env: GATEWAY }} }}
-  web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SHOP }}, scopes: [openid, profile, email] }}
-sites: {{ shop: {{ url: \"{SITE}\", sign_in: [web] }} }}
+  web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SHOP }}, allowed_grant_types: [{allowed}], allow_access_tokens_via_browser: {}, scopes: [openid, profile, email] }}
+sites: {{ shop: {{ url: \"{SITE}\", sign_in: [web]{site} }} }}
 sessions: {{ store: cookie, keys: [{{ env: KEY }}] }}
 upstreams: {{ app: {{ servers: [\"http://{}\"] }} }}
 routes:
@@ -62,6 +68,7 @@ routes:
     access: {{ session: {{ site: shop }} }}
     forward: {{ headers: {{ X-Forwarded-User: preferred_username, X-Forwarded-Groups: groups }} }}
 ",
+            !site.is_empty(),
             upstream.address
         );
         let environment = [("GATEWAY", "secret of gateway"), ("SHOP", "secret of shop"), ("KEY", KEY)];
@@ -120,4 +127,26 @@ async fn people_sign_in_stay_in_over_rotated_tokens_and_sign_out() {
         (world.provider.asked("/o/revoke_token/").await >= 1).then_some(())
     })
     .await;
+}
+
+/// It knows no other way for what brings tokens.
+#[tokio::test]
+async fn hybrid_and_implicit_answers_come_in_the_fragment() {
+    for (grant, allowed, response_type) in [
+        ("openid-hybrid", "hybrid, refresh_token", "code id_token"),
+        ("openid-hybrid", "hybrid, refresh_token", "code id_token token"),
+        ("openid-hybrid", "hybrid, refresh_token", "code token"),
+        ("implicit", "implicit", "id_token"),
+        ("implicit", "implicit", "id_token token"),
+    ] {
+        let site = format!(", response_type: {response_type}, response_mode: fragment");
+        let world = World::with(600, (grant, allowed, &site)).await;
+        let mut browser = Browser::default().knows(SITE, world.gateway.address());
+        let asked = browser.open(&format!("{SITE}/orders")).await;
+        let page = browser.submit(&asked, &[("username", "alice"), ("password", "let me in")]).await;
+        assert_eq!((page.status, page.url.path()), (200, "/orders"), "{response_type}: {:#?}", page.trail());
+        assert_eq!(world.upstream.take().last().and_then(|seen| seen.value("x-forwarded-user")), Some("alice"));
+        assert_eq!(world.provider.asked("/o/token/").await, u64::from(response_type.starts_with("code")));
+        assert!(world.is_signed_in(&mut browser).await);
+    }
 }

@@ -1,5 +1,8 @@
-//! Grants without a browser, at npm `oidc-provider`: tokens of Postern's own, and exchanged ones.
+//! Grants without a browser, at npm `oidc-provider`: tokens of Postern's own, exchanged ones, and those that are got for names
+//! and passwords.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::foreign::{Foreign, client};
@@ -27,6 +30,8 @@ impl World {
                 client("people", &["password"], &json!({})),
                 client("gateway", &["client_credentials"], &json!({})),
                 client("sts", &[EXCHANGE], &json!({})),
+                client("legacy", &["password", "refresh_token"], &json!({})),
+                client("batch", &["client_credentials"], &json!({})),
             ],
             "resources": { API: { "scope": "read", "audience": "stock", "accessTokenFormat": "jwt" } },
         }))
@@ -44,7 +49,10 @@ impl World {
              clients:\n\
              \x20 gateway: {{ issuer: corp, client_id: gateway, client_secret: {{ env: GATEWAY }}, allowed_grant_types: client_credentials }}\n\
              \x20 sts: {{ issuer: corp, client_id: sts, client_secret: {{ env: STS }}, allowed_grant_types: ['{EXCHANGE}'] }}\n\
-             upstreams: {{ echo: {{ servers: [\"http://{}\"] }} }}\nroutes:\n{}{}",
+             \x20 legacy: {{ issuer: corp, client_id: legacy, client_secret: {{ env: LEGACY }}, allowed_grant_types: resource_owner_password }}\n\
+             upstreams: {{ echo: {{ servers: [\"http://{}\"] }} }}\nroutes:\n{}{}\
+             \x20 - {{ name: basic, match: {{ hosts: [{HOST}], path: /basic/** }}, upstream: echo, access: {{ basic: {{ client: legacy, scopes: [read] }} }}, forward: {{ headers: {{ X-Forwarded-User: sub }} }} }}\n\
+             \x20 - {{ name: machines, match: {{ hosts: [{HOST}], path: /machines/** }}, upstream: echo, access: {{ basic: {{ client: gateway, grant: client_credentials, scopes: [read] }} }}, forward: {{ headers: {{ X-Client: client_id }} }} }}\n",
             provider.issuer,
             upstream.address,
             route(
@@ -53,7 +61,7 @@ impl World {
             ),
             route("exchanged", "{ exchange: { client: sts, scopes: [read] } }"),
         );
-        let environment = [("GATEWAY", "secret of gateway"), ("STS", "secret of sts")];
+        let environment = [("GATEWAY", "secret of gateway"), ("STS", "secret of sts"), ("LEGACY", "secret of legacy")];
         let gateway = Gateway::start_as(Start { config: &config, environment: &environment, ..Start::default() }).await;
         Self { provider, upstream, gateway }
     }
@@ -65,6 +73,13 @@ impl World {
 
     async fn get(&self, path: &str, token: &str) -> Answer {
         raw::request(self.gateway.address(), &get(path, Some(token))).await
+    }
+
+    async fn basic(&self, path: &str, name: &str, password: &str) -> Answer {
+        let pair = STANDARD.encode(format!("{name}:{password}"));
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nAuthorization: Basic {pair}\r\n\r\n");
+        raw::request(self.gateway.address(), &request).await
     }
 
     /// The token that the upstream saw last.
@@ -105,4 +120,31 @@ async fn a_callers_token_is_exchanged_once() {
     let told = world.provider.post("/token/introspection", ("gateway", "secret of gateway"), &form).await.json();
     assert_eq!((told["active"].as_bool(), told["sub"].as_str()), (Some(true), Some("alice")));
     assert_eq!(told["client_id"], "sts");
+}
+
+#[tokio::test]
+async fn a_password_is_exchanged_for_a_token_of_the_person() {
+    let world = World::start().await;
+    for _ in 0..3 {
+        let answer = world.basic("/basic/x", "alice", "let me in").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let seen = world.upstream.take();
+    assert!(
+        seen.iter()
+            .all(|seen| seen.value("x-forwarded-user") == Some("alice") && seen.value("authorization").is_none())
+    );
+    assert_eq!(world.provider.asked("/token").await, 1);
+    assert_eq!(world.basic("/basic/x", "alice", "wrong").await.status, 401);
+    assert!(world.upstream.take().is_empty());
+}
+
+#[tokio::test]
+async fn a_machines_id_and_secret_are_exchanged_for_its_token() {
+    let world = World::start().await;
+    assert_eq!(world.basic("/machines/x", "batch", "secret of batch").await.status, 200);
+    assert_eq!(world.upstream.take()[0].value("x-client"), Some("batch"));
+    for (name, secret) in [("batch", "wrong"), ("nobody", "secret of batch"), ("people", "secret of people")] {
+        assert_eq!(world.basic("/machines/x", name, secret).await.status, 401, "{name}");
+    }
 }

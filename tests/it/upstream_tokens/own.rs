@@ -115,7 +115,7 @@ async fn an_issuer_that_gives_none_is_left_in_peace_between_questions() {
 }
 
 /// An upstream that refuses some tokens.
-fn picky() -> (Arc<Mutex<HashSet<String>>>, impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
+pub(super) fn picky() -> (Arc<Mutex<HashSet<String>>>, impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
     let refused = Arc::<Mutex<HashSet<String>>>::default();
     let known = Arc::clone(&refused);
     let reply = move |seen: &Seen| {

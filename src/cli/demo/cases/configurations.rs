@@ -23,6 +23,18 @@ const CASES: &[Case] = &[
         &["`c` may not use `urn:ietf:params:oauth:grant-type:token-exchange`"],
     ),
     (
+        "configuration: passwords, not allowed",
+        "client_secret: s",
+        "{ access: { basic: { client: c } } }",
+        &["`c` may not use `password`", "clients.c.allowed_grant_types"],
+    ),
+    (
+        "configuration: passwords that would be passed up",
+        "client_secret: s, allowed_grant_types: resource_owner_password",
+        "{ access: { basic: { client: c } }, forward: { authorization: keep } }",
+        &["a route that takes names and passwords would pass them up"],
+    ),
+    (
         "configuration: token exchange on a public route",
         "client_secret: s, allowed_grant_types: [$exchange]",
         "{ access: public, forward: { authorization: { exchange: { client: c } } } }",

@@ -2,6 +2,7 @@
 //! does it; rows run one after the other.
 
 mod answers;
+mod basic;
 mod configurations;
 mod credentials;
 mod edges;
@@ -33,6 +34,7 @@ pub async fn all(check: &mut Check) {
     site::run(check).await;
     front::run(check).await;
     upstream_tokens::run(check).await;
+    basic::run(check).await;
     configurations::run(check);
     opaque::run(check).await;
     outages::run(check).await;
