@@ -134,12 +134,15 @@ fn brings_a_token(
     false
 }
 
+/// A client, what it asks for, and the client that acts.
+type ExchangeKey = (usize, TokenTarget, Option<usize>);
+
 /// Tokens for upstreams, each made once.
 pub(super) struct UpstreamTokens<'a> {
     registrations: &'a [Arc<Registration>],
     wiring: &'a Wiring,
     own: Vec<((usize, TokenTarget), Arc<OwnToken>)>,
-    exchanges: Vec<((usize, TokenTarget, Option<usize>), Arc<TokenExchange>)>,
+    exchanges: Vec<(ExchangeKey, Arc<TokenExchange>)>,
 }
 
 impl<'a> UpstreamTokens<'a> {
@@ -173,7 +176,7 @@ impl<'a> UpstreamTokens<'a> {
         Some(token)
     }
 
-    fn exchange(&mut self, key: (usize, TokenTarget, Option<usize>)) -> Option<Arc<TokenExchange>> {
+    fn exchange(&mut self, key: ExchangeKey) -> Option<Arc<TokenExchange>> {
         if let Some((_, exchange)) = self.exchanges.iter().find(|(known, _)| *known == key) {
             return Some(Arc::clone(exchange));
         }
