@@ -277,7 +277,6 @@ fn claims_read_as_values_or_rules() {
 #[test]
 fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name() {
     let unbuilt = [
-        "clients: { a: { authentication: self_signed_tls_client_auth } }",
         "telemetry: { otlp: {} }",
         "server: { mode: report_only }",
         "server: { mode: { enforce: 10% } }",
