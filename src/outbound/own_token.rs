@@ -151,19 +151,19 @@ impl OwnToken {
         let held = self.held.load();
         let held = held.as_ref().filter(|held| now < held.good_until)?;
         if now >= held.renew_at {
-            self.renew_behind(now);
+            self.renew_behind(held.number, now);
         }
         Some((held.field.clone(), held.number))
     }
 
-    fn renew_behind(self: &Arc<Self>, now: Time) {
+    fn renew_behind(self: &Arc<Self>, number: u64, now: Time) {
         if self.flight.under_way() > 0 || self.paused(now).is_some() {
             return;
         }
         let token = Arc::clone(self);
         self.control.start(async move {
             // What fails is logged, and the token at hand serves on.
-            let _ = token.fetched().await;
+            let _ = token.after(number).await;
         });
     }
 
@@ -172,20 +172,23 @@ impl OwnToken {
     /// # Errors
     /// [`NoToken`] when none can be had.
     pub(super) async fn obtain(self: &Arc<Self>, now: Time) -> Result<Arc<Held>, NoToken> {
-        if let Some(held) = self.held.load_full().filter(|held| now < held.good_until) {
+        let held = self.held.load_full();
+        let number = held.as_ref().map_or(0, |held| held.number);
+        if let Some(held) = held.filter(|held| now < held.good_until) {
             return Ok(held);
         }
         match self.paused(now) {
             Some(outage) => Err(outage),
-            None => self.fetched().await,
+            None => self.after(number).await,
         }
     }
 
     /// Another token in place of the one with this number, which an upstream refused: once for each token, and not again
     /// and again for an upstream that refuses every one.
     pub(super) async fn instead_of(self: &Arc<Self>, number: u64, now: Time) -> Option<HeaderValue> {
-        if let Some(held) = self.held.load_full().filter(|held| held.number > number) {
-            return Some(held.field.clone());
+        if self.held.load().as_ref().is_some_and(|held| held.number > number) {
+            // Should that one be over by now, there is a next.
+            return self.obtain(now).await.ok().map(|held| held.field.clone());
         }
         {
             let mut trouble = self.trouble();
@@ -198,7 +201,7 @@ impl OwnToken {
         if self.paused(now).is_some() {
             return None;
         }
-        self.fetched().await.ok().map(|held| held.field.clone())
+        self.after(number).await.ok().map(|held| held.field.clone())
     }
 
     pub(super) fn instead_behind(self: &Arc<Self>, number: u64, now: Time) {
@@ -210,9 +213,10 @@ impl OwnToken {
         }
     }
 
-    async fn fetched(self: &Arc<Self>) -> Result<Arc<Held>, NoToken> {
+    /// The token that follows the one with this number, 0 for the first.
+    async fn after(self: &Arc<Self>, number: u64) -> Result<Arc<Held>, NoToken> {
         let token = Arc::clone(self);
-        let joined = self.flight.join((), || Ok::<_, std::convert::Infallible>(token.fetch()));
+        let joined = self.flight.join((), || Ok::<_, std::convert::Infallible>(token.fetch(number)));
         joined.await.unwrap_or_else(|error| match error {
             FlightError::Refused(never) => match never {},
             FlightError::Full | FlightError::Lost => {
@@ -222,7 +226,11 @@ impl OwnToken {
     }
 
     /// One request to the issuer. Every wait in it has a bound: see `idp::registration`.
-    async fn fetch(self: Arc<Self>) -> Result<Arc<Held>, NoToken> {
+    async fn fetch(self: Arc<Self>, after: u64) -> Result<Arc<Held>, NoToken> {
+        // Another request's may have come between the look at what is held and the joining of this flight.
+        if let Some(held) = self.held.load_full().filter(|held| held.number > after) {
+            return Ok(held);
+        }
         // From before the request on: a life that is counted from the answer ends later than the issuer meant.
         let asked_at = self.clock.now();
         let answered = self.registration.redeem(Grant::ClientCredentials(self.target.borrow())).await;

@@ -2,8 +2,8 @@
 //! which has been checked. Goes out: a field value that is good now, or that the issuer says no. What the issuer said is
 //! remembered under a keyed digest of the caller's token, until the earlier end of both; one request asks, the others wait.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -54,9 +54,11 @@ pub struct TokenExchange {
     clock: Clock,
     key: DigestKey,
     known: Cache<TokenDigest, Kept>,
-    flight: Flight<TokenDigest, Result<HeaderValue, ExchangeError>>,
-    /// How often something was forgotten: what was asked before is not put away after.
-    era: AtomicU64,
+    /// Under the era as well: who comes after something was forgotten does not wait for what was asked before.
+    flight: Flight<(TokenDigest, u64), Result<HeaderValue, ExchangeError>>,
+    /// How often something was forgotten. Held while an answer is put away, so that none is put away after it should have
+    /// been forgotten.
+    era: Mutex<u64>,
     tally: TokenTally,
 }
 
@@ -117,7 +119,7 @@ impl TokenExchange {
             key: DigestKey::random(),
             known,
             flight: Flight::new(control, MOST_AT_ONCE),
-            era: AtomicU64::new(0),
+            era: Mutex::new(0),
             tally: TokenTally::default(),
         })
     }
@@ -148,8 +150,12 @@ impl TokenExchange {
         now: Time,
     ) -> (TokenDigest, Option<Result<HeaderValue, ExchangeError>>) {
         let digest = self.key.digest(subject);
-        let kept = self.known.get(&digest).filter(|kept| now < kept.until);
-        (digest, kept.map(|kept| kept.field.ok_or(ExchangeError::Refused)))
+        (digest, self.known_of(&digest, now))
+    }
+
+    fn known_of(&self, digest: &TokenDigest, now: Time) -> Option<Result<HeaderValue, ExchangeError>> {
+        let kept = self.known.get(digest).filter(|kept| now < kept.until)?;
+        Some(kept.field.ok_or(ExchangeError::Refused))
     }
 
     /// Asks the issuer.
@@ -166,12 +172,13 @@ impl TokenExchange {
             reason: Reason::UpstreamTokenUnavailable,
             retry_after: Duration::from_secs(1),
         });
+        let era = *self.era();
         let begin = || {
             let subject = std::str::from_utf8(subject).map_err(|_| ExchangeError::Refused)?;
             let (exchange, subject) = (Arc::clone(self), Secret::new(subject.to_owned()));
-            Ok(exchange.ask(digest, subject, Arc::clone(caller)))
+            Ok(exchange.ask((digest, era), subject, Arc::clone(caller)))
         };
-        match self.flight.join(digest, begin).await {
+        match self.flight.join((digest, era), begin).await {
             Ok(answered) => answered,
             Err(FlightError::Refused(error)) => Err(error),
             Err(FlightError::Full | FlightError::Lost) => Err(busy),
@@ -180,11 +187,15 @@ impl TokenExchange {
 
     async fn ask(
         self: Arc<Self>,
-        digest: TokenDigest,
+        (digest, era): (TokenDigest, u64),
         subject: Secret,
         caller: Arc<Caller>,
     ) -> Result<HeaderValue, ExchangeError> {
-        let (asked_at, era) = (self.clock.now(), self.era.load(Ordering::Acquire));
+        let asked_at = self.clock.now();
+        // Another request's may have come between the look at what is known and the joining of this flight.
+        if let Some(known) = self.known_of(&digest, asked_at) {
+            return known;
+        }
         let actor = match &self.actor {
             Some(actor) => Some(actor.obtain(asked_at).await?),
             None => None,
@@ -208,10 +219,17 @@ impl TokenExchange {
             Err(error) => return Err(self.outage(&error).into()),
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if self.era.load(Ordering::Acquire) == era {
-            self.known.insert(digest, Kept { field: field.clone(), until, of: Of::caller(&caller) });
+        let kept = Kept { field: field.clone(), until, of: Of::caller(&caller) };
+        let now = self.era();
+        if *now == era {
+            self.known.insert(digest, kept);
         }
+        drop(now);
         field.ok_or(ExchangeError::Refused)
+    }
+
+    fn era(&self) -> MutexGuard<'_, u64> {
+        self.era.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outage(&self, error: &TokenError) -> NoToken {
@@ -226,13 +244,13 @@ impl TokenExchange {
 
     /// Forgets what was got for a token.
     pub fn forget_token(&self, token: &Secret) {
-        self.era.fetch_add(1, Ordering::AcqRel);
+        *self.era() += 1;
         self.known.invalidate(&self.key.digest(token.expose().as_bytes()));
     }
 
     /// Forgets what was got for callers of whom this is true; of one issuer, if one is named, by its name or identifier.
     pub fn forget_callers(&self, issuer: Option<&str>, is_meant: impl Fn(&Of) -> bool) {
-        self.era.fetch_add(1, Ordering::AcqRel);
+        *self.era() += 1;
         for (digest, kept) in &self.known {
             let is_of_issuer = issuer.is_none_or(|wanted| kept.of.issuer.iter().any(|name| **name == *wanted));
             if is_of_issuer && is_meant(&kept.of) {

@@ -151,3 +151,23 @@ async fn what_was_got_for_a_token_is_forgotten_with_it() {
         assert_eq!(world.forwarded("/exchanged/x", &bob).await == his, only_hers, "{forget:?}");
     }
 }
+
+#[tokio::test]
+async fn what_was_asked_before_something_was_forgotten_serves_nobody_after() {
+    let world = Arc::new(World::start(echo).await);
+    let alice = world.alice();
+    world.provider.set_fault(Endpoint::Token, Fault::Slow(Duration::from_secs(5)));
+    let early = tokio::spawn({
+        let (world, alice) = (Arc::clone(&world), alice.clone());
+        async move { world.get("/exchanged/x", &alice).await.status }
+    });
+    world.until_asked(1).await;
+    let forget = Forget { tokens: Tokens::Subject("alice".into()), issuer: None };
+    world.gateway.plan.forget(&forget).await.expect("no store");
+    world.provider.clear_faults();
+    let late = world.forwarded("/exchanged/x", &alice).await;
+    assert_eq!(world.asked(), 2, "who comes after waits for nothing that was asked before");
+    world.pass(5);
+    assert_eq!(early.await.expect("an answer"), 200);
+    assert_eq!(world.forwarded("/exchanged/x", &alice).await, late, "nor is it put away");
+}
