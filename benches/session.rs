@@ -70,8 +70,14 @@ fn registration(hands: &ManualClock) -> Arc<Registration> {
     };
     let issuer = Issuer::new(issuer, hands.clock(), Control::current(), Fetch::new(hands.clock()));
     let identity = ClientIdentity { client_id: "shop".into(), auth: ClientAuth::None };
-    let settings =
-        RegistrationSettings { name: "shop-web".into(), identity, scope: "openid".into(), pkce: true, par: Par::Off };
+    let settings = RegistrationSettings {
+        name: "shop-web".into(),
+        identity,
+        scope: "openid".into(),
+        request_key: None,
+        pkce: true,
+        par: Par::Off,
+    };
     Registration::new(settings, issuer)
 }
 

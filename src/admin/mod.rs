@@ -21,6 +21,7 @@ use crate::wire::Body;
 pub use health::Readiness;
 pub use status::{
     BasicView, EndpointView, IntrospectionView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView,
+    UpstreamTokenKind, UpstreamTokenView,
 };
 
 /// How the running parts are asked how they are. Each function is called once an answer and must not wait.
@@ -29,6 +30,7 @@ pub struct Views {
     pub endpoints: Box<dyn Fn() -> Vec<EndpointView> + Send + Sync>,
     pub routes: Box<dyn Fn() -> Vec<RouteView> + Send + Sync>,
     pub stores: Box<dyn Fn() -> Vec<StoreView> + Send + Sync>,
+    pub upstream_tokens: Box<dyn Fn() -> Vec<UpstreamTokenView> + Send + Sync>,
     pub basic: Box<dyn Fn() -> Vec<BasicView> + Send + Sync>,
 }
 

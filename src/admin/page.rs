@@ -66,6 +66,18 @@ pub(super) fn render(status: &Status) -> String {
             }
         });
     }
+    if !status.upstream_tokens.is_empty() {
+        table(&mut page, "Tokens for upstreams", &["client", "grant", "asked for", "standing"], |page| {
+            for view in &status.upstream_tokens {
+                let (class, words) = view.words();
+                page.push_str("<tr>");
+                cell(page, "", &view.client);
+                cell(page, "", view.grant());
+                cell(page, "", &view.target);
+                cell(page, class, &words);
+            }
+        });
+    }
     table(&mut page, "Routes", &["name", "matches", "upstream", "who may pass"], |page| {
         for view in &status.routes {
             page.push_str("<tr>");

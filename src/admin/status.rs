@@ -77,6 +77,29 @@ pub enum StoreStanding {
     },
 }
 
+/// A token for upstreams, or the exchange of callers' tokens for such.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTokenView {
+    /// By which client, by its name in the configuration.
+    pub client: String,
+    /// What is asked for, in words.
+    pub target: String,
+    pub kind: UpstreamTokenKind,
+    /// What became of the questions so far.
+    pub issued: u64,
+    pub refused: u64,
+    pub failed: u64,
+}
+
+/// Whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamTokenKind {
+    /// Postern's own: how long the one at hand serves, and why the last question brought none.
+    Own { good_for: Option<Duration>, error: Option<String> },
+    /// Callers': of how many it is known what they are exchanged for.
+    Exchanged { kept: u64 },
+}
+
 /// Who still shows names and passwords, for who wants to be rid of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BasicView {
@@ -105,6 +128,7 @@ pub(super) struct Status {
     pub(super) endpoints: Vec<EndpointView>,
     pub(super) routes: Vec<RouteView>,
     pub(super) stores: Vec<StoreView>,
+    pub(super) upstream_tokens: Vec<UpstreamTokenView>,
     pub(super) basic: Vec<BasicView>,
 }
 
@@ -119,6 +143,7 @@ impl Status {
             endpoints: (state.views.endpoints)(),
             routes: (state.views.routes)(),
             stores: (state.views.stores)(),
+            upstream_tokens: (state.views.upstream_tokens)(),
             basic: (state.views.basic)(),
         }
     }
@@ -132,6 +157,7 @@ impl Status {
             "upstreams": self.endpoints.iter().map(EndpointView::to_json).collect::<Vec<_>>(),
             "routes": self.routes.iter().map(RouteView::to_json).collect::<Vec<_>>(),
             "stores": self.stores.iter().map(StoreView::to_json).collect::<Vec<_>>(),
+            "upstream_tokens": self.upstream_tokens.iter().map(UpstreamTokenView::to_json).collect::<Vec<_>>(),
             "basic": self.basic.iter().map(BasicView::to_json).collect::<Vec<_>>(),
         })
     }
@@ -225,6 +251,46 @@ impl IntrospectionView {
             "last_error": self.last_error,
             "under_way": self.under_way,
             "answers": { "positive": self.positive, "negative": self.negative },
+        })
+    }
+}
+
+impl UpstreamTokenView {
+    pub(super) fn grant(&self) -> &'static str {
+        match self.kind {
+            UpstreamTokenKind::Own { .. } => "client_credentials",
+            UpstreamTokenKind::Exchanged { .. } => "token_exchange",
+        }
+    }
+
+    /// The word that the page's colours go by, and what it says there.
+    pub(super) fn words(&self) -> (&'static str, String) {
+        match &self.kind {
+            UpstreamTokenKind::Own { good_for: Some(left), error: None } => {
+                ("ready", format!("good for {}s", left.as_secs()))
+            }
+            UpstreamTokenKind::Own { good_for: Some(left), error: Some(error) } => {
+                ("degraded", format!("good for {}s, not renewed: {error}", left.as_secs()))
+            }
+            UpstreamTokenKind::Own { good_for: None, error: Some(error) } => ("unhealthy", format!("none: {error}")),
+            UpstreamTokenKind::Own { good_for: None, error: None } => ("", "not asked for yet".to_owned()),
+            UpstreamTokenKind::Exchanged { kept } => ("", format!("{kept} kept")),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let (good_for, error, kept) = match &self.kind {
+            UpstreamTokenKind::Own { good_for, error } => (good_for.map(|left| left.as_secs()), error.as_deref(), None),
+            UpstreamTokenKind::Exchanged { kept } => (None, None, Some(*kept)),
+        };
+        json!({
+            "client": self.client,
+            "grant": self.grant(),
+            "target": self.target,
+            "good_for_seconds": good_for,
+            "error": error,
+            "kept": kept,
+            "asked": { "issued": self.issued, "refused": self.refused, "failed": self.failed },
         })
     }
 }

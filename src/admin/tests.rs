@@ -23,11 +23,23 @@ fn state(standing: &IssuerStanding, healthy: bool) -> (AdminState, ManualClock) 
         upstream: "orders".into(),
         access: vec!["a caller with an access token".into(), "claim a equal to \"<b>\"".into()],
     };
+    let token = UpstreamTokenView {
+        client: "batch".into(),
+        target: "scope read, audience <i>".into(),
+        kind: UpstreamTokenKind::Own {
+            good_for: Some(Duration::from_secs(200)),
+            error: (!healthy).then(|| "upstream_token.unavailable".to_owned()),
+        },
+        issued: 2,
+        refused: 0,
+        failed: 1,
+    };
     let views = Views {
         issuers: Box::new(move || vec![view.clone()]),
         endpoints: Box::new(move || vec![endpoint.clone()]),
         routes: Box::new(move || vec![route.clone()]),
         stores: Box::new(move || vec![store.clone()]),
+        upstream_tokens: Box::new(move || vec![token.clone()]),
         basic: Box::new(Vec::new),
     };
     (AdminState::new(hands.clock(), Duration::from_secs(30), Metrics::new(), views), hands)
@@ -123,6 +135,9 @@ async fn status_tells_how_the_parts_are() {
     assert_eq!((&told["issuers"][0]["keys"], &told["issuers"][0]["keys_age_seconds"]), (&2.into(), &90.into()));
     assert_eq!(told["upstreams"][0]["healthy"], false);
     assert_eq!(told["routes"][0]["access"][0], "a caller with an access token");
+    let token = &told["upstream_tokens"][0];
+    assert_eq!((&token["grant"], &token["good_for_seconds"]), (&"client_credentials".into(), &200.into()));
+    assert_eq!((&token["error"], &token["asked"]["failed"]), (&"upstream_token.unavailable".into(), &1.into()));
 }
 
 #[tokio::test]
@@ -131,6 +146,7 @@ async fn a_browser_gets_a_page_that_escapes_what_it_shows() {
     let (response, body) = ask(&state, Method::GET, "/status", "text/html,application/xhtml+xml,*/*;q=0.8").await;
     assert_eq!(response.headers()[CONTENT_TYPE], HTML);
     assert!(body.contains("claim a equal to &quot;&lt;b&gt;&quot;"), "{body}");
+    assert!(body.contains("audience &lt;i&gt;") && body.contains("good for 200s"), "{body}");
     assert!(!body.contains("<b>") && !body.contains("<script") && !body.contains("src="));
 }
 

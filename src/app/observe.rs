@@ -6,12 +6,16 @@ use std::sync::atomic::Ordering;
 
 use super::introspections;
 use crate::admin::actions::{Deeds, ForgetBy, ForgetRequest, Undone};
-use crate::admin::{BasicView, EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, Views};
+use crate::admin::{
+    BasicView, EndpointView, IssuerStanding, IssuerView, RouteView, StoreStanding, StoreView, UpstreamTokenKind,
+    UpstreamTokenView, Views,
+};
 use crate::authn::{Forget, Passwords, TokenMemory, Tokens};
 use crate::clock::{Clock, Time};
 use crate::idp::{Issuer, Standing};
 use crate::kv::{self, Kv, Tally};
 use crate::login::Site;
+use crate::outbound::{OwnStanding, TokenTally, TokenTarget};
 use crate::plan::running::Plan;
 use crate::server::worker::ConnectionCount;
 use crate::telemetry::{AccessLog, Kind, Metrics, Sample};
@@ -20,13 +24,13 @@ use crate::telemetry::{AccessLog, Kind, Metrics, Sample};
 pub fn views(plan: &Arc<Plan>, clock: &Clock) -> Views {
     let clock = clock.clone();
     let (issuers, endpoints, routes) = (Arc::clone(plan), Arc::clone(plan), Arc::clone(plan));
-    let stores = plan.redis.clone();
-    let basic = Arc::clone(plan);
+    let (stores, tokens, basic) = (plan.redis.clone(), Arc::clone(plan), Arc::clone(plan));
     Views {
         issuers: Box::new(move || issuers.issuers.iter().map(|issuer| issuer_view(&issuers, issuer)).collect()),
         endpoints: Box::new(move || endpoint_views(&endpoints)),
         routes: Box::new(move || route_views(&routes)),
         stores: Box::new(move || stores.iter().map(store_view).collect()),
+        upstream_tokens: Box::new(move || upstream_token_views(&tokens)),
         basic: Box::new(move || basic.passwords.iter().map(|passwords| basic_view(passwords, clock.now())).collect()),
     }
 }
@@ -69,6 +73,27 @@ fn store_view(redis: &Kv) -> StoreView {
         kv::Standing::Down { error } => StoreStanding::Down { error: error.to_string() },
     };
     StoreView { name: "redis".to_owned(), standing }
+}
+
+fn upstream_token_views(plan: &Plan) -> Vec<UpstreamTokenView> {
+    let view = |client: &str, target: &TokenTarget, kind, tally: &TokenTally| UpstreamTokenView {
+        client: client.to_owned(),
+        target: target.to_string(),
+        kind,
+        issued: tally.issued.load(Ordering::Relaxed),
+        refused: tally.refused.load(Ordering::Relaxed),
+        failed: tally.failed.load(Ordering::Relaxed),
+    };
+    let own = plan.own_tokens.iter().map(|token| {
+        let OwnStanding { good_for, trouble } = token.standing();
+        let error = trouble.map(|reason| reason.code().to_owned());
+        view(token.client(), token.target(), UpstreamTokenKind::Own { good_for, error }, token.tally())
+    });
+    let exchanged = plan.exchanges.iter().map(|exchange| {
+        let kind = UpstreamTokenKind::Exchanged { kept: exchange.kept() };
+        view(exchange.client(), exchange.target(), kind, exchange.tally())
+    });
+    own.chain(exchanged).collect()
 }
 
 fn basic_view(passwords: &Passwords, now: Time) -> BasicView {

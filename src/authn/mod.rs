@@ -97,6 +97,9 @@ pub enum AuthnError {
     /// A name and a password that are none: 401, the same for every reason.
     #[error("the name and password are not good")]
     Refused,
+    /// The issuer knows who it is, and grants less than the route asks for: 403.
+    #[error("the issuer does not grant what the route asks for")]
+    NotGranted,
     /// This name, or this client, showed too many pairs that are none: 429.
     #[error("too many names and passwords that are none")]
     Limited { retry_after: Duration },
@@ -116,6 +119,7 @@ impl AuthnError {
             Self::Invalid(reason) | Self::Unavailable { reason, .. } | Self::Session { reason, .. } => *reason,
             Self::TooMany { .. } => Reason::IntrospectionBudget,
             Self::Refused => Reason::BasicRefused,
+            Self::NotGranted => Reason::ScopeMissing,
             Self::Limited { .. } => Reason::BasicLimited,
             Self::CrossSite => Reason::SessionCrossSite,
         }

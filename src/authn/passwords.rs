@@ -9,6 +9,7 @@ mod exchange;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -30,8 +31,11 @@ use crate::idp::Registration;
 use crate::reason::Reason;
 use crate::seal::{DigestKey, Secret, TokenDigest};
 
-/// Pairs that are remembered; and of those that are none.
-const ENTRIES: u64 = 10_000;
+/// What is remembered of pairs that are good. Bytes.
+const BYTES: u64 = 64 * 1024 * 1024;
+
+/// Pairs that are none: apart from the good ones, so that they push out none of them.
+const REFUSED: u64 = 10_000;
 
 /// Questions to the issuer under way at once.
 const MOST_AT_ONCE: usize = 64;
@@ -62,6 +66,11 @@ pub struct PasswordSettings {
     pub grant: PairGrant,
     /// What is asked for, space-separated; `None` leaves it to the issuer.
     pub scope: Option<Box<str>>,
+    /// Whom the token is for, by name and by address; `None` leaves it to the issuer.
+    pub audience: Option<Box<str>>,
+    pub resource: Option<Box<str>>,
+    /// The client may use refresh tokens, where they come.
+    pub refreshes: bool,
     /// A password that was seen so long ago is asked about anew.
     pub ttl: Duration,
     /// Failures in a minute, for each name and for each client address; 0 is no limit.
@@ -78,10 +87,12 @@ pub struct Passwords {
     clock: Clock,
     key: DigestKey,
     known: Cache<TokenDigest, Arc<Kept>>,
-    refused: Cache<TokenDigest, Time>,
+    refused: Cache<TokenDigest, (AuthnError, Time)>,
     flight: Flight<TokenDigest, Result<Arc<Kept>, AuthnError>>,
     users: Limiter<TokenDigest>,
     clients: Limiter<IpAddr>,
+    /// How often something was forgotten: what was asked before is not put away after.
+    era: AtomicU64,
     tally: PasswordTally,
     seen: Users,
 }
@@ -104,6 +115,14 @@ struct Both {
     by_pair: Arc<Caller>,
 }
 
+impl Kept {
+    /// About what it costs: the claims grow to a few times the text that they came from, and there are two callers.
+    fn bytes(&self) -> u32 {
+        let refresh = self.refresh.as_ref().map_or(0, |token| token.expose().len());
+        u32::try_from(2048 + 8 * self.token.expose().len() + refresh).unwrap_or(u32::MAX)
+    }
+}
+
 impl Passwords {
     pub fn new(
         registration: Arc<Registration>,
@@ -118,11 +137,16 @@ impl Passwords {
             bearer,
             clock,
             key: DigestKey::random(),
-            known: Cache::builder().max_capacity(ENTRIES).eviction_policy(EvictionPolicy::lru()).build(),
-            refused: Cache::builder().max_capacity(ENTRIES).eviction_policy(EvictionPolicy::lru()).build(),
+            known: Cache::builder()
+                .max_capacity(BYTES)
+                .weigher(|_, kept: &Arc<Kept>| kept.bytes())
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            refused: Cache::builder().max_capacity(REFUSED).eviction_policy(EvictionPolicy::lru()).build(),
             flight: Flight::new(control, MOST_AT_ONCE),
             users,
             clients,
+            era: AtomicU64::new(0),
             tally: PasswordTally::default(),
             seen: Users::default(),
         })
@@ -148,6 +172,8 @@ impl Passwords {
 
     /// Forgets pairs by what their tokens are known by: the next request of each is a question again.
     pub fn forget(&self, forget: &Forget) {
+        // First: what is asked meanwhile sees it, or is seen here.
+        self.era.fetch_add(1, Ordering::SeqCst);
         for (digest, kept) in &self.known {
             let is_meant = match &forget.tokens {
                 Tokens::Token(token) => kept.token.equals(token.expose().as_bytes()),

@@ -1,13 +1,14 @@
 //! `clients`: what Postern is to an issuer, one entry a registration.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::secret::SecretRef;
-use super::values::{NotYet, words};
+use super::values::words;
 
 /// What is asked for at a sign-in unless `scopes` says otherwise.
 pub const SCOPES: [&str; 3] = ["openid", "profile", "email"];
@@ -29,12 +30,24 @@ pub struct Client {
     pub client_secret: Option<SecretRef>,
     /// How it shows the issuer who it is (RFC 6749 section 2.3).
     pub authentication: Authentication,
+    /// Its private key in PEM, for `private_key_jwt`: RSA, P-256, P-384 or Ed25519.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_key: Option<NotYet>,
+    pub private_key: Option<SecretRef>,
+    /// The name under which the issuer knows the key; otherwise its thumbprint (RFC 7638).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<NotYet>,
+    pub key_id: Option<String>,
+    /// Whom its assertions are for, with `client_secret_jwt` and `private_key_jwt`; `issuer` unless it says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub assertion: Option<NotYet>,
+    pub assertion_audience: Option<AssertionAudience>,
+    /// For `private_key_jwt` without a key of Postern's own: the file that holds an assertion, replaced there before it
+    /// ends, such as a projected token of Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assertion: Option<AssertionFile>,
+    /// The certificate that it shows, for `tls_client_auth` and `self_signed_tls_client_auth`; the issuer's unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Certificate>,
+    /// Whether authorization requests are signed with `private_key` (RFC 9101).
+    pub request_object: RequestObject,
     /// The grant types that Postern may use with this registration: a list, or one named set.
     pub allowed_grant_types: GrantTypes,
     /// Whether access tokens may come through the browser.
@@ -47,6 +60,28 @@ pub struct Client {
     pub par: Par,
 }
 
+/// Where an assertion lies.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssertionFile {
+    /// Its path; read anew for every request.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificate {
+    /// The certificate chain, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<PathBuf>,
+}
+
 impl Default for Client {
     fn default() -> Self {
         Self {
@@ -56,7 +91,10 @@ impl Default for Client {
             authentication: Authentication::default(),
             private_key: None,
             key_id: None,
+            assertion_audience: None,
             assertion: None,
+            tls: None,
+            request_object: RequestObject::default(),
             allowed_grant_types: GrantTypes::default(),
             allow_access_tokens_via_browser: false,
             scopes: SCOPES.map(str::to_owned).to_vec(),
@@ -69,9 +107,18 @@ impl Default for Client {
 words! {
     /// How a client shows the issuer who it is.
     Authentication {
-        #[default] SecretBasic = "client_secret_basic", SecretPost = "client_secret_post", None = "none",
+        #[default] SecretBasic = "client_secret_basic", SecretPost = "client_secret_post",
+        SecretJwt = "client_secret_jwt", PrivateKeyJwt = "private_key_jwt", TlsClientAuth = "tls_client_auth",
+        SelfSignedTlsClientAuth = "self_signed_tls_client_auth", None = "none",
     }
-    later { "client_secret_jwt", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth" }
+}
+words! {
+    /// Whether authorization requests are signed.
+    RequestObject { #[default] Off = "off", Signed = "signed" }
+}
+words! {
+    /// Whom a client's assertions name as their audience.
+    AssertionAudience { #[default] Issuer = "issuer", TokenEndpoint = "token_endpoint" }
 }
 words! {
     /// Whether codes are bound to who asked for them.

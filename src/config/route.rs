@@ -160,8 +160,17 @@ pub struct Basic {
     pub client: Option<String>,
     /// By which grant: `password`, or `client_credentials` for machines that show their own id and secret.
     pub grant: BasicGrant,
-    /// Scopes that are asked for, and all needed.
+    /// Scopes that are all needed, and asked for unless `request_scopes` says otherwise.
     pub scopes: Vec<String>,
+    /// What the issuer is asked for instead of `scopes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_scopes: Option<Vec<String>>,
+    /// Whom the token is for, by name (`audience`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Whom the token is for, by address (RFC 8707).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// Scopes of which one is needed.
     pub any_scope: Vec<String>,
     /// Claims: a value to be equal to, `{ contains: x }`, `{ any: [x, y] }` or `{ exists: true }`.
@@ -190,6 +199,9 @@ impl Default for Basic {
             client: None,
             grant: BasicGrant::default(),
             scopes: Vec::new(),
+            request_scopes: None,
+            audience: None,
+            resource: None,
             any_scope: Vec::new(),
             claims: BTreeMap::new(),
             policy: None,

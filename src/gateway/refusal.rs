@@ -107,7 +107,7 @@ impl From<AuthnError> for Refusal {
             AuthnError::TooMany { retry_after } | AuthnError::Limited { retry_after } => {
                 Self::new(reason, Kind::TooMany { retry_after })
             }
-            AuthnError::CrossSite => Self::new(reason, Kind::Forbidden),
+            AuthnError::NotGranted | AuthnError::CrossSite => Self::new(reason, Kind::Forbidden),
             AuthnError::Session { retry_after: Some(retry_after), .. } => {
                 Self::new(reason, Kind::Unavailable { retry_after })
             }

@@ -77,8 +77,8 @@ pub async fn begin(
     let landing = Landing::at(path);
     let query = path.query().unwrap_or_default();
     let visit = Visit { facts: exchange.facts(), method, headers, query, cookies };
-    let form = site.take_form(&visit, &landing, path.target().as_str(), body).await;
-    let answer = site.begin(&visit, &landing, Needs { ask, form }, &mut along.cookies).await;
+    let met = site.take_form(&visit, &landing, path.target().as_str(), body).await;
+    let answer = site.begin(&visit, &landing, Needs { ask, met }, &mut along.cookies).await;
     along.return_to = Some(landing.as_str().into());
     given(site, exchange, Entered { answer, along })
 }

@@ -3,6 +3,7 @@
 //! where the provider takes pushed requests (RFC 9126) the address carries a reference only.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -13,7 +14,8 @@ use url::Url;
 
 use super::Reply;
 use super::registration::{Cause, Par, Registration, Unanswered};
-use crate::jose::json;
+use crate::caller::Claims;
+use crate::jose::{SigningKey, json};
 use crate::seal::{Secret, random};
 use crate::wire::form::Form;
 
@@ -121,8 +123,8 @@ impl Registration {
     /// [`AuthorizeError`] when the provider's endpoints are not known, or a request that must be pushed was not taken.
     pub async fn authorization_address(&self, request: &AuthorizationRequest<'_>) -> Result<Url, AuthorizeError> {
         let metadata = self.issuer().metadata();
-        let endpoints = &metadata.endpoints;
-        let endpoint = endpoints.authorization.as_ref().ok_or(Unanswered::NoEndpoint("authorization"))?;
+        let endpoint = metadata.endpoints.authorization.as_ref().ok_or(Unanswered::NoEndpoint("authorization"))?;
+        let endpoints = self.issuer().endpoints(&self.settings().identity);
         let pushed_to = match self.settings().par {
             Par::Off if !metadata.requires_par => None,
             Par::Auto => endpoints.par.clone(),
@@ -130,12 +132,64 @@ impl Registration {
                 Some(endpoints.par.clone().ok_or(Unanswered::NoEndpoint("pushed authorization request"))?)
             }
         };
-        let parameters = request.parameters();
+        let parameters = match &self.settings().request_key {
+            None if metadata.requires_signed_requests => {
+                return Err(AuthorizeError::NotTaken("it takes signed requests only: `request_object: signed`".into()));
+            }
+            None => request.parameters(),
+            Some(key) => self.signed(key, request, pushed_to.is_some())?,
+        };
         let Some(pushed_to) = pushed_to else { return Ok(address(endpoint, &parameters)) };
         // Section 2.1: all parameters of the request, the client id among them, whatever the client's authentication.
         let form = parameters.iter().fold(Form::default(), |form, (name, value)| form.with(name, value));
         let reference = reference(&self.ask(Cause::Visitor, pushed_to, form).await?)?;
         Ok(address(endpoint, &[("client_id", request.client_id.into()), ("request_uri", reference.into())]))
+    }
+}
+
+/// A request object is made anew for each attempt and used at once.
+const REQUEST_LIFETIME: Duration = Duration::from_secs(300);
+
+impl Registration {
+    /// The request as one signed piece (RFC 9101 section 4), beside which stands only what has to: the client (section 5),
+    /// and for OpenID Connect (Core section 6.1) what makes it such a request. Pushed, it stands alone (RFC 9126 section 3).
+    fn signed<'a>(
+        &self,
+        key: &SigningKey,
+        request: &AuthorizationRequest<'a>,
+        is_pushed: bool,
+    ) -> Result<Parameters<'a>, AuthorizeError> {
+        let now = self.issuer().clock().now();
+        let mut claims: Claims =
+            request.parameters().into_iter().map(|(name, text)| (name.to_owned(), json_of(name, &text))).collect();
+        let issuer = &*self.issuer().settings().issuer;
+        let expires_at = now.plus(REQUEST_LIFETIME).seconds();
+        let frame = [
+            ("iss", Value::from(request.client_id)),
+            ("aud", issuer.into()),
+            ("iat", now.seconds().into()),
+            ("nbf", now.seconds().into()),
+            ("exp", expires_at.into()),
+            ("jti", random::token().into()),
+        ];
+        claims.extend(frame.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let object = key.sign(Some("oauth-authz-req+jwt"), &Value::Object(claims));
+        let object = object.map_err(|error| Unanswered::Failed(error.to_string().into()))?;
+        let mut parameters: Parameters<'a> = vec![("client_id", request.client_id.into())];
+        if !is_pushed {
+            parameters.push(("response_type", request.response_type.into()));
+            parameters.push(("scope", request.scope.into()));
+        }
+        parameters.push(("request", object.into()));
+        Ok(parameters)
+    }
+}
+
+/// RFC 9101 section 4: numbers stay numbers.
+fn json_of(name: &str, text: &str) -> Value {
+    match (name, text.parse::<u64>()) {
+        ("max_age", Ok(seconds)) => seconds.into(),
+        _ => text.into(),
     }
 }
 

@@ -45,6 +45,10 @@ impl Endpoints {
 pub struct Metadata {
     pub jwks: Option<Url>,
     pub endpoints: Endpoints,
+    /// `mtls_endpoint_aliases`: instead of those, for clients that show a certificate (RFC 8705 section 5).
+    pub mtls: Endpoints,
+    /// `require_signed_request_object` (RFC 9101 section 10.5).
+    pub requires_signed_requests: bool,
     /// `authorization_response_iss_parameter_supported` (RFC 9207 section 3).
     pub names_itself_in_answers: bool,
     /// `require_pushed_authorization_requests` (RFC 9126 section 5).
@@ -129,10 +133,13 @@ impl Discovery<'_> {
             "http" => may_be_plain && (self.allow_http || is_loopback(address)),
             _ => false,
         };
-        let address = |name: &str| {
-            let text = metadata.get(name).and_then(Value::as_str)?;
+        let address_in = |members: &Claims, name: &str| {
+            let text = members.get(name).and_then(Value::as_str)?;
             Url::parse(text).ok().filter(|url| is_good(url) && url.has_host() && url.fragment().is_none())
         };
+        let address = |name: &str| address_in(metadata, name);
+        let aliases = metadata.get("mtls_endpoint_aliases").and_then(Value::as_object);
+        let alias = |name: &str| aliases.and_then(|aliases| address_in(aliases, name));
         let flag = |name: &str| metadata.get(name) == Some(&Value::Bool(true));
         let challenges = metadata.get("code_challenge_methods_supported").and_then(Value::as_array);
         Metadata {
@@ -146,6 +153,16 @@ impl Discovery<'_> {
                 end_session: address("end_session_endpoint"),
                 par: address("pushed_authorization_request_endpoint"),
             },
+            mtls: Endpoints {
+                authorization: alias("authorization_endpoint"),
+                token: alias("token_endpoint"),
+                introspection: alias("introspection_endpoint"),
+                revocation: alias("revocation_endpoint"),
+                userinfo: alias("userinfo_endpoint"),
+                end_session: alias("end_session_endpoint"),
+                par: alias("pushed_authorization_request_endpoint"),
+            },
+            requires_signed_requests: flag("require_signed_request_object"),
             names_itself_in_answers: flag("authorization_response_iss_parameter_supported"),
             requires_par: flag("require_pushed_authorization_requests"),
             takes_s256: challenges.map(|methods| methods.iter().any(|method| method == "S256")),
@@ -231,6 +248,25 @@ mod tests {
         assert!(!keys("http://127.0.0.1:9", false, "http://id.example/keys"));
         assert!(!keys("https://id.example", false, "file:///etc/passwd"));
         assert!(!keys("https://id.example", false, "keys"));
+    }
+
+    #[test]
+    fn aliases_for_clients_with_a_certificate_are_read_by_the_same_rule() {
+        let told = read(
+            "https://id.example",
+            false,
+            r#"{"issuer":"https://id.example","token_endpoint":"https://id.example/t","require_signed_request_object":true,
+                "mtls_endpoint_aliases":{"token_endpoint":"https://mtls.id.example/t","userinfo_endpoint":"http://mtls.id.example/u"}}"#,
+        )
+        .unwrap();
+        assert_eq!(told.mtls.token.as_ref().map(Url::as_str), Some("https://mtls.id.example/t"));
+        assert!(told.mtls.userinfo.is_none() && told.mtls.introspection.is_none() && told.requires_signed_requests);
+        let both = told.mtls.or(&told.endpoints);
+        assert_eq!(both.token, told.mtls.token);
+        assert!(
+            read("https://id.example", false, r#"{"issuer":"https://id.example"}"#).unwrap().mtls
+                == Endpoints::default()
+        );
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub const DOCUMENT_LIMIT: usize = 1024 * 1024;
 /// Answers of the token, introspection and other endpoints; this much is read.
 pub const ANSWER_LIMIT: usize = 256 * 1024;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+/// One exchange with an issuer takes no longer, from the name to the last byte.
+pub const DEADLINE: Duration = Duration::from_secs(10);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 const MAX_ADDRESSES: usize = 4;
 const MAX_HEAD: usize = 64 * 1024;

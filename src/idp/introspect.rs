@@ -14,7 +14,7 @@ use url::Url;
 
 use super::breaker::{Breaker, BreakerState, Leave, LeftAlone};
 use super::fetch::kept::Kept;
-use super::{ClientIdentity, FetchError, Issuer, Question, Reply};
+use super::{ClientIdentity, FetchError, Issuer, Question, Reply, Unproven};
 use crate::caller::Claims;
 use crate::clock::Clock;
 use crate::jose::claims::answer::{Life, life};
@@ -78,6 +78,9 @@ pub enum IntrospectError {
     LeftAlone(#[from] LeftAlone),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The question was not asked.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     #[error("the question was not answered within {0:?}")]
     Deadline(Duration),
     #[error("the introspection endpoint answered {0}: it does not let our client introspect")]
@@ -95,7 +98,9 @@ pub enum IntrospectError {
 impl IntrospectError {
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NoEndpoint | Self::Fetch(_) | Self::Deadline(_) => Reason::IntrospectionUnreachable,
+            Self::NoEndpoint | Self::Unproven(_) | Self::Fetch(_) | Self::Deadline(_) => {
+                Reason::IntrospectionUnreachable
+            }
             Self::LeftAlone(_) => Reason::IntrospectionBroken,
             Self::Refused(_) => Reason::IntrospectionRefused,
             Self::Status(_) | Self::MediaType(_) | Self::Json(_) | Self::Signed(_) => Reason::IntrospectionAnswer,
@@ -191,10 +196,10 @@ impl Introspector {
     }
 
     async fn question(&self, token: &Secret) -> Result<Introspected, IntrospectError> {
-        let url = self.issuer.metadata().endpoints.introspection.clone().ok_or(IntrospectError::NoEndpoint)?;
+        let url = self.issuer.endpoints(&self.settings.client).introspection.ok_or(IntrospectError::NoEndpoint)?;
         let mut form = Form::default().with("token", token.expose()).with("token_type_hint", "access_token");
         let mut headers = HeaderMap::new();
-        self.settings.client.apply(&mut form, &mut headers);
+        self.settings.client.apply(&mut form, &mut headers, &self.issuer.occasion(&self.issuer.metadata()))?;
         let reply = self.post(&url, &form, &headers).await?;
         match reply.status {
             StatusCode::OK => {}
@@ -212,7 +217,8 @@ impl Introspector {
     async fn post(&self, url: &Url, form: &Form, headers: &HeaderMap) -> Result<Reply, FetchError> {
         let accept = if self.settings.signed { SIGNED } else { JSON };
         let begun = self.clock.tick();
-        let question = Question { url, form, headers, accept, within: self.settings.timeout };
+        let question =
+            Question { url, form, headers, accept, within: self.settings.timeout, tls: self.settings.client.tls() };
         match self.issuer.post_kept(question, &self.kept, false).await {
             Err(error) if error.is_broken_off() => {
                 let left = self.settings.timeout.saturating_sub(self.clock.tick().since(begun));

@@ -27,7 +27,7 @@ use http::HeaderMap;
 use url::Url;
 
 pub use crate::jose::{Audiences, TokenType};
-pub use client_auth::{ClientAuth, ClientIdentity};
+pub use client_auth::{AssertionAudience, ClientAuth, ClientIdentity, Occasion, Unproven};
 pub use discovery::{Endpoints, Metadata};
 pub use fetch::{Fetch, FetchError, FetchTls, Reply};
 pub use keys::{Keys, KeysUnavailable};
@@ -180,6 +180,8 @@ pub struct Question<'a> {
     pub accept: &'static str,
     /// The deadline for all of it.
     pub within: Duration,
+    /// Instead of the issuer's own TLS settings.
+    pub tls: Option<&'a FetchTls>,
 }
 
 /// How many tokens of this issuer were checked in full, by outcome. Remembered tokens are not among them.
@@ -258,6 +260,22 @@ impl Issuer {
         self.ring.metadata()
     }
 
+    /// Its endpoints for a client of ours: one that shows a certificate asks where that is looked at. What was configured
+    /// comes first.
+    pub(crate) fn endpoints(&self, identity: &ClientIdentity) -> Endpoints {
+        let metadata = self.metadata();
+        match identity.tls() {
+            Some(_) => self.settings.endpoints.or(&metadata.mtls).or(&metadata.endpoints),
+            None => metadata.endpoints.clone(),
+        }
+    }
+
+    /// What a client of ours has to say of a request that it makes now.
+    pub(crate) fn occasion<'a>(&'a self, metadata: &'a Metadata) -> Occasion<'a> {
+        let token_endpoint = metadata.endpoints.token.as_ref();
+        Occasion { issuer: &self.settings.issuer, token_endpoint, now: self.clock().now() }
+    }
+
     /// The background runtime that its requests run on.
     pub const fn control(&self) -> &Control {
         &self.control
@@ -281,8 +299,8 @@ impl Issuer {
 
     fn asked<'a>(&'a self, question: Question<'a>) -> Asked<'a> {
         let IssuerSettings { tls, allow_http, .. } = &*self.settings;
-        let Question { url, form, headers, accept, within: _ } = question;
-        Asked { url, form, headers, accept, tls: tls.as_ref(), allow_http: *allow_http, limit: ANSWER_LIMIT }
+        let Question { url, form, headers, accept, within: _, tls: own } = question;
+        Asked { url, form, headers, accept, tls: own.or(tls.as_ref()), allow_http: *allow_http, limit: ANSWER_LIMIT }
     }
 
     /// What its access tokens must be like.

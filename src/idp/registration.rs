@@ -9,9 +9,10 @@ use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-use super::client_auth::ClientIdentity;
+use super::client_auth::{ClientIdentity, Unproven};
 use super::fetch::FetchError;
 use super::{Issuer, Question, Reply};
+use crate::jose::SigningKey;
 use crate::wire::form::Form;
 
 /// How long an endpoint may take for one request of ours.
@@ -28,13 +29,15 @@ pub enum Par {
 }
 
 /// One registration as it was configured.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RegistrationSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
     pub identity: ClientIdentity,
     /// What a sign-in asks for, space-separated. Has `openid`.
     pub scope: Box<str>,
+    /// Signs authorization requests (RFC 9101), where they are to be signed.
+    pub request_key: Option<Arc<SigningKey>>,
     /// Codes are bound to who asked for them (RFC 7636).
     pub pkce: bool,
     pub par: Par,
@@ -88,6 +91,12 @@ impl From<FetchError> for Unanswered {
     }
 }
 
+impl From<Unproven> for Unanswered {
+    fn from(error: Unproven) -> Self {
+        Self::Failed(error.to_string().into())
+    }
+}
+
 impl Registration {
     pub fn new(settings: RegistrationSettings, issuer: Arc<Issuer>) -> Arc<Self> {
         let room = || Arc::new(Semaphore::new(MOST_AT_ONCE));
@@ -125,18 +134,25 @@ impl Registration {
         mut form: Form,
     ) -> Result<Reply, Unanswered> {
         let turn = self.turn(cause).await?;
-        let mut headers = HeaderMap::new();
-        identity.apply(&mut form, &mut headers);
-        let issuer = Arc::clone(&self.issuer);
+        let (issuer, identity) = (Arc::clone(&self.issuer), identity.clone());
         let asked = async move {
-            let question =
-                Question { url: &url, form: &form, headers: &headers, accept: "application/json", within: DEADLINE };
+            // Here and not before: to sign takes a worker's time, and it is to be new when it is sent.
+            let mut headers = HeaderMap::new();
+            identity.apply(&mut form, &mut headers, &issuer.occasion(&issuer.metadata()))?;
+            let question = Question {
+                url: &url,
+                form: &form,
+                headers: &headers,
+                accept: "application/json",
+                within: DEADLINE,
+                tls: identity.tls(),
+            };
             let reply = issuer.post(question).await;
             drop(turn);
-            reply
+            Ok::<_, Unanswered>(reply?)
         };
         let ran = self.issuer.control().run(asked).await;
-        Ok(ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))??)
+        ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))?
     }
 
     /// The right to make one more request. Whom nobody knows does not wait: a queue of theirs would be as long as they like.

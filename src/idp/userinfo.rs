@@ -27,15 +27,17 @@ impl Registration {
     /// # Errors
     /// [`UserinfoError`] when it can't be said of `subject`.
     pub async fn userinfo(&self, access_token: &Secret, subject: &str) -> Result<Claims, UserinfoError> {
-        let endpoint = self.issuer().metadata().endpoints.userinfo.clone();
+        let endpoint = self.issuer().endpoints(&self.settings().identity).userinfo;
         let url = endpoint.ok_or(Unanswered::NoEndpoint("userinfo"))?;
         let (issuer, access_token) = (Arc::clone(self.issuer()), access_token.clone());
+        // A token that is bound to the certificate passes with it alone (RFC 8705 section 3).
+        let own = self.settings().identity.tls().cloned();
         let asked = async move {
             let settings = issuer.settings();
             let wanted = Wanted {
                 url: &url,
                 bearer: Some(&access_token),
-                tls: settings.tls.as_ref(),
+                tls: own.as_ref().or(settings.tls.as_ref()),
                 allow_http: settings.allow_http,
                 limit: ANSWER_LIMIT,
             };

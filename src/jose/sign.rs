@@ -29,6 +29,8 @@ pub enum SignError {
     Unsupported(Algorithm),
     #[error("this is no private key for {0}")]
     Key(Algorithm),
+    #[error("this is no private key in PEM form (PKCS#8) of RSA, P-256, P-384 or Ed25519")]
+    Kind,
     #[error("signing failed")]
     Failed,
 }
@@ -76,12 +78,28 @@ impl SigningKey {
         let der = Zeroizing::new([&BEFORE[..], &scalar[..]].concat());
         let encoded = Zeroizing::new(STANDARD.encode(&*der));
         let pem = Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *encoded));
-        let unnamed = Self::from_pem(Algorithm::Es256, "", pem.as_bytes())?;
-        let member = |name: &str| unnamed.public_jwk.get(name).cloned().unwrap_or_default();
-        // Section 3.2: the required members in lexicographic order.
-        let canonical = format!("{{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":{},\"y\":{}}}", member("x"), member("y"));
-        let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes());
-        Self::from_pem(Algorithm::Es256, &URL_SAFE_NO_PAD.encode(thumbprint), pem.as_bytes())
+        Self::from_pem(Algorithm::Es256, "", pem.as_bytes()).map(Self::named_by_thumbprint)
+    }
+
+    /// From a private key in PEM of whatever kind: RSA signs RS256, P-256 ES256, P-384 ES384, Ed25519 EdDSA. Without a
+    /// name it is named by its thumbprint (RFC 7638).
+    ///
+    /// # Errors
+    /// [`SignError::Kind`] when it is none of these.
+    pub fn from_any_pem(kid: Option<&str>, pem: &[u8]) -> Result<Self, SignError> {
+        let kinds = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256];
+        let of = |algorithm| Self::from_pem(algorithm, kid.unwrap_or_default(), pem).ok();
+        let key = kinds.into_iter().find_map(of).ok_or(SignError::Kind)?;
+        Ok(if kid.is_some() { key } else { key.named_by_thumbprint() })
+    }
+
+    fn named_by_thumbprint(mut self) -> Self {
+        let kid = thumbprint(&self.public_jwk);
+        if let Value::Object(members) = &mut self.public_jwk {
+            members.insert("kid".to_owned(), kid.as_str().into());
+        }
+        self.kid = kid.into();
+        self
     }
 
     /// From a PKCS#8 private key (for RSA also PKCS#1) in PEM.
@@ -149,6 +167,25 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
+/// RFC 7638 section 3.2: a digest of the required members, those of any kind of key, in lexicographic order.
+fn thumbprint(public_jwk: &Value) -> String {
+    let member = |name: &str| Some(format!("\"{name}\":{}", public_jwk.get(name)?));
+    let members: Vec<String> = ["crv", "e", "kty", "n", "x", "y"].into_iter().filter_map(member).collect();
+    let canonical = format!("{{{}}}", members.join(","));
+    URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()))
+}
+
+/// Signs `payload` with HS256 and a secret that both sides know (RFC 7518 section 3.2). Only a client's assertion is made
+/// so: nothing that comes in is ever checked with a shared secret.
+#[must_use]
+pub fn sign_with_secret(secret: &[u8], typ: &str, payload: &Value) -> String {
+    let header = serde_json::json!({ "alg": "HS256", "typ": typ }).to_string();
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload.to_string()));
+    let tag =
+        aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret), message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
+}
+
 /// jsonwebtoken's name of an algorithm that it can sign with.
 fn signer_name(algorithm: Algorithm) -> Result<jsonwebtoken::Algorithm, SignError> {
     use jsonwebtoken::Algorithm as Name;
@@ -198,6 +235,45 @@ mod tests {
         for none in [[0; 32], [0xff; 32]] {
             assert!(SigningKey::from_p256_scalar(&none).is_err());
         }
+    }
+
+    fn pem(der: &[u8]) -> String {
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der))
+    }
+
+    #[test]
+    fn the_kind_of_a_key_says_how_it_signs() {
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let ecdsa = |kind| pem(EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap().as_ref());
+        let rsa: KeyPair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let rsa: Pkcs8V1Der<'_> = rsa.as_der().unwrap();
+        for (text, algorithm) in [
+            (ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING), Algorithm::Es256),
+            (ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING), Algorithm::Es384),
+            (pem(Ed25519KeyPair::generate_pkcs8v1(&random).unwrap().as_ref()), Algorithm::EdDsa),
+            (pem(rsa.as_ref()), Algorithm::Rs256),
+        ] {
+            let key = SigningKey::from_any_pem(None, text.as_bytes()).unwrap();
+            assert_eq!((key.algorithm(), key.kid().len()), (algorithm, 43));
+            assert_eq!(key.public_jwk()["kid"], key.kid());
+            let named = SigningKey::from_any_pem(Some("mine"), text.as_bytes()).unwrap();
+            let set = serde_json::json!({ "keys": [named.public_jwk()] }).to_string();
+            let token = named.sign(None, &serde_json::json!({ "sub": "alice" })).unwrap();
+            verify::verify(&Jws::parse(&token, 16_384).unwrap(), &KeySet::parse(set.as_bytes()).unwrap()).unwrap();
+        }
+        for none in ["", "x", &ecdsa(&signature::ECDSA_P521_SHA512_FIXED_SIGNING), &pem(b"junk")] {
+            assert_eq!(SigningKey::from_any_pem(None, none.as_bytes()).unwrap_err(), SignError::Kind);
+        }
+    }
+
+    #[test]
+    fn a_thumbprint_is_that_of_the_example() {
+        // RFC 7638 section 3.1; what it does not name does not count.
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs\
+                 tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbI\
+                 SD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        let jwk = serde_json::json!({ "kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29" });
+        assert_eq!(thumbprint(&jwk), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
     }
 
     #[test]

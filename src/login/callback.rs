@@ -88,13 +88,17 @@ impl Site {
         let granted = in_front.redeem(&self.address(Door::Callback), visit.facts.now).await?;
         let proven = granted.prove().await?;
         let (return_to, state) = (proven.attempt.return_to.clone(), proven.attempt.state.clone());
+        let has_form = proven.attempt.has_form;
         let session = proven.into_session(self, visit.facts.now).await?;
         along.cookies.extend(self.sessions.begin(&session, visit.cookies, visit.facts.now).await?);
         tracing::debug!(site = &*self.settings.name, client = &*session.client, "somebody has signed in");
-        match self.kept_form(&state).await {
-            Some(fields) => Ok(pages::send_again(&self.settings.brand, &return_to, &fields)),
-            None => Ok(self.land(visit, &return_to)),
+        if !has_form {
+            return Ok(self.land(visit, &return_to));
         }
+        Ok(match self.kept_form(&state).await {
+            Some(fields) => pages::send_again(&self.settings.brand, &return_to, &fields),
+            None => pages::expired(&self.settings.brand, self.landings.find_or_home(Some(&return_to)).as_str()),
+        })
     }
 
     /// Finds the attempt that an answer belongs to, and sees to it that it is answered once.

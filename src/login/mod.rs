@@ -24,7 +24,7 @@ use url::Url;
 pub use error::{Failure, LoginError};
 pub use landing::{Allowed, Landing, Landings};
 pub use pages::Brand;
-pub use preserve::{Form, Forms};
+pub use preserve::{Form, Forms, Met};
 pub use response::{Carrier, Flow, Mode};
 pub use start::{Ask, Needs};
 

@@ -103,6 +103,17 @@ pub fn go_on(brand: &Brand, target: &str) -> Response<Body> {
     page(brand, StatusCode::OK, "One moment", &body)
 }
 
+/// Says that a form met no session, and is lost; the person has signed in again meanwhile. Instead of landing: what answers
+/// a POST may have no page to show for a GET, and nobody would learn that the form never came.
+pub fn expired(brand: &Brand, target: &str) -> Response<Body> {
+    let body = format!(
+        "<p role=\"alert\">Your session had ended, and the form was not sent. You are signed in again: go back to the form, and \
+         send it once more.</p>\n<p><a class=\"act\" href=\"{}\">Go on without it</a></p>",
+        escape(target)
+    );
+    page(brand, StatusCode::OK, "Session expired", &body)
+}
+
 /// Sends a form that met no session, now that there is one. With scripts off there is a button.
 pub fn send_again(brand: &Brand, target: &str, fields: &[(String, String)]) -> Response<Body> {
     const SEND: &str = "document.forms[0].submit()";
@@ -219,6 +230,7 @@ mod tests {
             confirm_sign_out(&brand(), nasty, &[("rd", nasty)]),
             failed(&brand(), StatusCode::BAD_REQUEST, "No", nasty, nasty, nasty),
             go_on(&brand(), nasty),
+            expired(&brand(), nasty),
         ]
     }
 

@@ -1,9 +1,11 @@
 //! A form that met no session, kept until the person has signed in. Comes in: a POST of the site's own page, urlencoded and
 //! small enough. Goes out: after the sign-in, once, a page that sends it again. What another site posted is never kept:
-//! nobody may have somebody else's browser send a form by making it sign in.
+//! nobody may have somebody else's browser send a form by making it sign in. Of a form that can't be kept the person is
+//! told after the sign-in.
 //!
 //! The form lies where the site's sessions lie, sealed, under a digest of the attempt's state; so it belongs to the browser
-//! that holds the attempt's cookie. What one process keeps within the time of an attempt is bounded.
+//! that holds the attempt's cookie. Where there is a provider to choose it waits under an attempt that asks nobody, and the
+//! choice moves it to the one that does. What one process keeps within the time of an attempt is bounded.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -18,8 +20,10 @@ use crate::clock::Time;
 use crate::kv::{Key, Kv};
 use crate::seal::{KeyRing, MasterKeys};
 use crate::session::transaction::{LIFETIME, State};
+use crate::session::{Asked, Transaction};
 use crate::wire::Body;
 use crate::wire::body::capped;
+use crate::wire::cookies::CookieChanges;
 use crate::wire::form;
 
 /// What one process keeps within [`LIFETIME`], in bytes: whoever posts without a session must not fill the store.
@@ -43,6 +47,24 @@ pub struct Forms {
 #[derive(Debug)]
 pub struct Form(Bytes);
 
+/// What a request that met no session had with it.
+#[derive(Debug, Default)]
+pub enum Met {
+    /// Nothing that anybody would miss.
+    #[default]
+    Nothing,
+    /// To be sent again afterwards.
+    Form(Form),
+    /// A form of the site's own page, which can't be kept: the person is told.
+    Lost,
+}
+
+impl Met {
+    pub(super) const fn is_something(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+}
+
 /// The fields of a form that was kept, in their order, to be sent once more.
 pub(super) type Fields = Vec<(String, String)>;
 
@@ -64,16 +86,19 @@ impl Forms {
 
 impl Site {
     /// Takes the form out of a request that is sent to sign in first, if it is one to be kept. `body` is left as it is
-    /// otherwise.
-    pub async fn take_form(&self, visit: &Visit<'_>, landing: &Landing, target: &str, body: &mut Body) -> Option<Form> {
+    /// otherwise. What another site's page sent is nothing: nobody here waits for it.
+    pub async fn take_form(&self, visit: &Visit<'_>, landing: &Landing, target: &str, body: &mut Body) -> Met {
+        if visit.method != Method::POST || !self.is_own(visit) {
+            return Met::Nothing;
+        }
+        self.form_of(visit, landing, target, body).await.map_or(Met::Lost, Met::Form)
+    }
+
+    async fn form_of(&self, visit: &Visit<'_>, landing: &Landing, target: &str, body: &mut Body) -> Option<Form> {
         let limit = self.forms.limit;
-        let is_whole = landing.as_str() == target && self.settings.registrations.len() == 1;
-        if limit == 0
-            || !is_whole
-            || visit.method != Method::POST
-            || !self.is_own(visit)
-            || !is_urlencoded(visit.headers)
-        {
+        // An attempt brings nobody back to a longer address: the form would be sent to another.
+        let comes_back = Transaction::kept_return(landing.as_str()) == target;
+        if limit == 0 || !comes_back || !is_urlencoded(visit.headers) {
             return None;
         }
         let length = visit.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -96,8 +121,48 @@ impl Site {
         }
     }
 
+    /// An attempt that waits for the choice of a provider, and the form with it. Goes out: what the choice has to name.
+    pub(super) async fn await_choice(
+        &self,
+        met: Met,
+        visit: &Visit<'_>,
+        landing: &Landing,
+        changes: &mut CookieChanges,
+    ) -> State {
+        let now = visit.facts.now;
+        let waiting = Transaction::new(&self.settings.name, "", landing.as_str(), Asked::default(), now);
+        if let Met::Form(form) = met {
+            self.keep_form(form, &waiting.state, now).await;
+        }
+        let waiting = Transaction { has_form: true, ..waiting };
+        changes.extend(self.transactions.begin(&waiting, visit.cookies, now));
+        waiting.state
+    }
+
+    /// What waited for this choice, at this browser, to be sent to this very address. It waits no longer. `state` names it
+    /// in the link that was chosen, which another site's page can't know.
+    pub(super) async fn chosen_for(
+        &self,
+        state: Option<&str>,
+        visit: &Visit<'_>,
+        landing: &Landing,
+        changes: &mut CookieChanges,
+    ) -> Met {
+        let found = state.and_then(|state| self.transactions.find(state, visit.cookies, visit.facts.now).ok());
+        let Some((waiting, cleared)) = found else { return Met::Nothing };
+        if !waiting.client.is_empty() || *waiting.return_to != *Transaction::kept_return(landing.as_str()) {
+            return Met::Nothing;
+        }
+        changes.extend(cleared);
+        self.kept(&waiting.state).await.map_or(Met::Lost, |bytes| Met::Form(Form(bytes)))
+    }
+
     /// The form that was kept for an attempt, which is gone then.
     pub(super) async fn kept_form(&self, state: &State) -> Option<Fields> {
+        fields(&self.kept(state).await?)
+    }
+
+    async fn kept(&self, state: &State) -> Option<Bytes> {
         if self.forms.limit == 0 {
             return None;
         }
@@ -106,7 +171,7 @@ impl Site {
             None
         })?;
         let opened = self.forms.ring.open(state.digest().as_bytes(), &sealed).ok()?;
-        fields(&opened.plain)
+        Some(Bytes::copy_from_slice(&opened.plain))
     }
 
     fn form_key(&self, state: &State) -> Key {

@@ -10,9 +10,10 @@ use url::form_urlencoded;
 
 use super::landing::Landing;
 use super::pages::{self, Choice};
-use super::{Door, Form, LoginError, Site, Visit};
+use super::{Door, LoginError, Met, Site, Visit};
 use crate::idp::Registration;
 use crate::idp::authorize::{AuthorizationRequest, Verifier, Wishes};
+use crate::session::transaction::State;
 use crate::session::{Asked, Transaction};
 use crate::wire::Body;
 use crate::wire::cookies::CookieChanges;
@@ -31,15 +32,14 @@ pub struct Ask {
 #[derive(Debug, Default)]
 pub struct Needs {
     pub ask: Ask,
-    /// To be sent again afterwards.
-    pub form: Option<Form>,
+    pub met: Met,
 }
 
 /// What a browser is sent to a provider for.
 struct Errand<'a> {
     landing: &'a Landing,
     wishes: &'a Wishes,
-    form: Option<Form>,
+    met: Met,
 }
 
 /// Behind the session cookie's name: the provider that was chosen last.
@@ -62,34 +62,43 @@ impl Site {
         needs: Needs,
         changes: &mut CookieChanges,
     ) -> Result<Response<Body>, LoginError> {
+        let Needs { ask, met } = needs;
         match self.settings.registrations.as_slice() {
             [only] => {
-                let wishes = self.wishes(&needs.ask, None);
-                self.send_to(only, visit, Errand { landing, wishes: &wishes, form: needs.form }, changes).await
+                let wishes = self.wishes(&ask, None);
+                self.send_to(only, visit, Errand { landing, wishes: &wishes, met }, changes).await
             }
-            _ if needs.ask != Ask::default() => {
+            _ if ask != Ask::default() => {
                 // Who is signed in has to show more: to the provider that knows them. There is nothing to choose, and on
                 // the way over the page what is asked for would get lost.
                 let session = self.sessions.peek(visit.cookies, visit.facts.now).await?;
                 match session.and_then(|session| self.registration(&session.client)) {
                     Some(own) => {
-                        let wishes = self.wishes(&needs.ask, None);
-                        self.send_to(own, visit, Errand { landing, wishes: &wishes, form: None }, changes).await
+                        let wishes = self.wishes(&ask, None);
+                        self.send_to(own, visit, Errand { landing, wishes: &wishes, met }, changes).await
                     }
-                    None => Ok(self.offer(visit, landing)),
+                    None => Ok(self.offer(visit, landing, met, changes).await),
                 }
             }
-            _ => Ok(self.offer(visit, landing)),
+            _ => Ok(self.offer(visit, landing, met, changes).await),
         }
     }
 
     /// The way to the page to choose from.
-    fn offer(&self, visit: &Visit<'_>, landing: &Landing) -> Response<Body> {
-        let query = form_urlencoded::Serializer::new(String::new()).append_pair("rd", landing.as_str()).finish();
+    async fn offer(
+        &self,
+        visit: &Visit<'_>,
+        landing: &Landing,
+        met: Met,
+        changes: &mut CookieChanges,
+    ) -> Response<Body> {
+        let waiting =
+            if met.is_something() { Some(self.await_choice(met, visit, landing, changes).await) } else { None };
+        let query = query(landing, None, waiting.as_ref());
         redirect(visit.method, &format!("{}?{query}", self.path(Door::SignIn)))
     }
 
-    /// `start?rd=…`: `client` names a provider, `login_hint` goes along. A link that a provider or a portal made says `iss`
+    /// `start?rd=…`: `client` names a provider, `login_hint` goes along, `form` names what waited for the choice. A link that a provider or a portal made says `iss`
     /// and `target_link_uri` instead (OpenID Connect Core section 4).
     pub(super) async fn start(
         &self,
@@ -112,13 +121,15 @@ impl Site {
             changes.push(self.settings.cookie_scope.set(&name, &slug(chosen.name()), REMEMBERED_FOR));
         }
         let wishes = self.wishes(&Ask::default(), query.get("login_hint"));
-        self.send_to(chosen, visit, Errand { landing: &landing, wishes: &wishes, form: None }, changes).await
+        let met = self.chosen_for(query.get("form"), visit, &landing, changes).await;
+        self.send_to(chosen, visit, Errand { landing: &landing, wishes: &wishes, met }, changes).await
     }
 
     /// `sign_in?rd=…`: the page to choose from.
     pub(super) fn choose(&self, visit: &Visit<'_>) -> Result<Response<Body>, LoginError> {
         let query = form::Form::parse(visit.query.as_bytes())?;
         let landing = self.landings.find_or_home(query.get("rd"));
+        let waiting = query.get("form").and_then(State::parse);
         let remembered = visit.cookies.find(&format!("{}{REMEMBERED}", self.settings.cookie)).ok().flatten();
         let registrations = &self.settings.registrations;
         let choice = |registration: &Arc<Registration>| {
@@ -127,7 +138,7 @@ impl Site {
             let label = if is_shared { registration.name() } else { issuer };
             Choice {
                 label: (**label).into(),
-                href: self.start_address(&landing, Some(registration.name())),
+                href: self.start_address(&landing, Some(registration.name()), waiting.as_ref()),
                 remembered: remembered == Some(slug(registration.name()).as_str()),
             }
         };
@@ -135,18 +146,13 @@ impl Site {
     }
 
     /// The link by which a sign-in begins.
-    pub(super) fn start_address(&self, landing: &Landing, client: Option<&str>) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("rd", landing.as_str());
-        if let Some(client) = client {
-            query.append_pair("client", client);
-        }
-        format!("{}?{}", self.path(Door::Start), query.finish())
+    fn start_address(&self, landing: &Landing, client: Option<&str>, waiting: Option<&State>) -> String {
+        format!("{}?{}", self.path(Door::Start), query(landing, client, waiting))
     }
 
     /// The link by which a sign-in begins anew, to land on `target` if that is an address of the site.
     pub fn start_again(&self, target: Option<&str>) -> String {
-        self.start_address(&self.landings.find_or_home(target), None)
+        self.start_address(&self.landings.find_or_home(target), None, None)
     }
 
     fn wishes(&self, ask: &Ask, login_hint: Option<&str>) -> Wishes {
@@ -166,11 +172,12 @@ impl Site {
         errand: Errand<'_>,
         changes: &mut CookieChanges,
     ) -> Result<Response<Body>, LoginError> {
-        let Errand { landing, wishes, form } = errand;
+        let Errand { landing, wishes, met } = errand;
         let acr = wishes.acr_values.as_deref().unwrap_or_default().split(' ').filter(|acr| !acr.is_empty());
         let asked = Asked { acr: acr.map(Box::from).collect(), max_age: wishes.max_age };
         let now = visit.facts.now;
         let attempt = Transaction::new(&self.settings.name, registration.name(), landing.as_str(), asked, now);
+        let attempt = Transaction { has_form: met.is_something(), ..attempt };
         let verifier = Verifier::kept(attempt.verifier.clone());
         let flow = self.settings.flow;
         let request = AuthorizationRequest {
@@ -185,12 +192,21 @@ impl Site {
             wishes,
         };
         let address = registration.authorization_address(&request).await?;
-        if let Some(form) = form {
+        if let Met::Form(form) = met {
             self.keep_form(form, &attempt.state, now).await;
         }
         changes.extend(self.transactions.begin(&attempt, visit.cookies, now));
         Ok(redirect(visit.method, address.as_str()))
     }
+}
+
+/// What the way to a sign-in, and over the page to choose from, takes along.
+fn query(landing: &Landing, client: Option<&str>, waiting: Option<&State>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("rd", landing.as_str());
+    query.extend_pairs(client.map(|client| ("client", client)));
+    query.extend_pairs(waiting.map(|state| ("form", state.expose())));
+    query.finish()
 }
 
 /// A provider's name as a cookie can hold it.

@@ -30,7 +30,7 @@ pub use forwarded::Told;
 use headers::IdentityFields;
 use identity_token::IdentityToken;
 pub use identity_token::IdentityTokenSettings;
-pub use own_token::{NoToken, OwnToken, TokenTally, TokenTarget};
+pub use own_token::{NoToken, OwnStanding, OwnToken, TokenTally, TokenTarget};
 use path::PathRule;
 pub use token_exchange::{ExchangeError, TokenExchange};
 

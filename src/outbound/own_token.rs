@@ -45,6 +45,16 @@ impl TokenTarget {
     }
 }
 
+/// In words: `scope read, audience inventory`; nothing where all is left to the issuer.
+impl std::fmt::Display for TokenTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let named = [("scope", &self.scope), ("audience", &self.audience), ("resource", &self.resource)];
+        let said = named.into_iter().filter_map(|(name, text)| Some((name, text.as_ref()?)));
+        said.enumerate()
+            .try_for_each(|(index, (name, text))| write!(f, "{}{name} {text}", if index > 0 { ", " } else { "" }))
+    }
+}
+
 /// Why there is no token to send up. The client is not at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no token for the upstream: {reason}")]
@@ -59,6 +69,15 @@ pub struct TokenTally {
     pub issued: AtomicU64,
     pub refused: AtomicU64,
     pub failed: AtomicU64,
+}
+
+/// How a token of Postern's own is, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnStanding {
+    /// How long the one at hand serves; `None` without one.
+    pub good_for: Option<Duration>,
+    /// Why the last question brought none.
+    pub trouble: Option<Reason>,
 }
 
 /// A token of Postern's own. Shared by all routes and workers that send it.
@@ -114,6 +133,17 @@ impl OwnToken {
 
     pub const fn tally(&self) -> &TokenTally {
         &self.tally
+    }
+
+    pub const fn target(&self) -> &TokenTarget {
+        &self.target
+    }
+
+    pub fn standing(&self) -> OwnStanding {
+        let now = self.clock.now();
+        let left = self.held.load().as_ref().map(|held| held.good_until.since(now));
+        let trouble = self.trouble().paused.map(|(_, outage)| outage.reason);
+        OwnStanding { good_for: left.filter(|left| !left.is_zero()), trouble }
     }
 
     /// The token that is good now, if one is there; its renewal begins behind the request once it is due.

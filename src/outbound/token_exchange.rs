@@ -131,6 +131,16 @@ impl TokenExchange {
         &self.tally
     }
 
+    pub const fn target(&self) -> &TokenTarget {
+        &self.target
+    }
+
+    /// Callers' tokens of which it is known what they are exchanged for, or that they are not.
+    pub fn kept(&self) -> u64 {
+        self.known.run_pending_tasks();
+        self.known.entry_count()
+    }
+
     /// What is known of a caller's token, by its digest.
     pub(super) fn recall(
         &self,

@@ -126,6 +126,14 @@ fn basic(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, written
             None
         }
     };
+    if let Some(asked) = &written.request_scopes {
+        scopes(findings, &at.key("request_scopes"), asked);
+    }
+    for (key, text) in [("audience", &written.audience), ("resource", &written.resource)] {
+        if text.as_ref().is_some_and(|text| text.is_empty() || text.chars().any(char::is_control)) {
+            findings.error(&at.key(key), "whom a token is for is one line of text");
+        }
+    }
     if written.ttl == Period::ZERO {
         findings.error_with(&at.key("ttl"), "every request would be a question to the issuer", "`15m`");
     }
@@ -135,6 +143,9 @@ fn basic(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, written
         if failures > MOST_FAILURES {
             let message = format!("{failures} a minute are more than are counted");
             findings.error_with(&at.key(key), message, format!("at most {MOST_FAILURES}; 0 is no limit"));
+        }
+        if failures == 0 {
+            findings.warning(&at.key(key), "anybody may try passwords without end", "leave it out, or a number");
         }
     }
     let rules = rules(
@@ -149,14 +160,20 @@ fn basic(findings: &mut Findings<'_>, at: &ValuePath, known: &Known<'_>, written
             optional: written.optional,
         },
     );
+    let (asked, client) = (written.request_scopes.as_ref().unwrap_or(&written.scopes), client?);
+    let text = |text: &Option<String>| text.as_deref().map(Box::from);
+    let granted = known.clients.get(client).map_or(&[][..], |client| &client.grant_types);
     let passwords = PasswordSettings {
         grant,
-        scope: (!written.scopes.is_empty()).then(|| written.scopes.join(" ").into()),
+        scope: (!asked.is_empty()).then(|| asked.join(" ").into()),
+        audience: text(&written.audience),
+        resource: text(&written.resource),
+        refreshes: grant == PairGrant::Password && granted.contains(&GrantType::RefreshToken),
         ttl: written.ttl.0,
         failures_per_user: written.failures_per_user,
         failures_per_client: written.failures_per_client,
     };
-    Some(BasicSettings { client: client?, passwords, rules: rules? })
+    Some(BasicSettings { client, passwords, rules: rules? })
 }
 
 /// A listener without TLS, beyond this machine.

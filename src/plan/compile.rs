@@ -209,10 +209,7 @@ fn issuer(
         cooldown: written.cooldown,
         max_stale: written.max_stale,
         allow_http: written.allow_http,
-        tls: written.tls.as_ref().map(|files| {
-            let (certificate, key) = identity(files);
-            FetchTls { ca: files.ca.clone(), certificate, key }
-        }),
+        tls: written.tls.as_ref().map(fetch_tls),
     };
     Ok(Issuer::new(settings, wiring.clock.clone(), wiring.control.clone(), fetch.clone()))
 }
@@ -229,8 +226,17 @@ pub fn client_identity(written: &ClientSettings) -> ClientIdentity {
         ClientCredentials::None => ClientAuth::None,
         ClientCredentials::SecretBasic(secret) => ClientAuth::SecretBasic(secret.clone()),
         ClientCredentials::SecretPost(secret) => ClientAuth::SecretPost(secret.clone()),
+        ClientCredentials::SecretJwt(secret, audience) => ClientAuth::SecretJwt(secret.clone(), *audience),
+        ClientCredentials::Assertion(path) => ClientAuth::Assertion(path.clone()),
+        ClientCredentials::Certificate(files) => ClientAuth::Certificate(fetch_tls(files)),
+        ClientCredentials::PrivateKeyJwt(key, audience) => ClientAuth::PrivateKeyJwt(Arc::clone(key), *audience),
     };
     ClientIdentity { client_id: written.client_id.clone(), auth }
+}
+
+fn fetch_tls(files: &TlsFiles) -> FetchTls {
+    let (certificate, key) = identity(files);
+    FetchTls { ca: files.ca.clone(), certificate, key }
 }
 
 fn identity(files: &TlsFiles) -> (Option<PathBuf>, Option<PathBuf>) {

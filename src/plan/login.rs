@@ -157,6 +157,7 @@ pub(super) fn registrations(
             name: (*client.name).into(),
             identity: client_identity(client),
             scope: client.scopes.join(" ").into(),
+            request_key: client.request_key.clone(),
             pkce: client.pkce == Pkce::Required,
             par: match client.par {
                 Par::Auto => idp::Par::Auto,
@@ -185,12 +186,7 @@ pub(super) fn sites(
     redis: Option<&Kv>,
     wiring: &Wiring,
 ) -> Result<Vec<Arc<Site>>, CompileError> {
-    let used = redis.cloned().unwrap_or_else(|| own(USED, wiring));
-    let forms = match (checked.sessions.store, redis) {
-        (SessionStore::Redis, Some(redis)) => redis.clone(),
-        _ => own(FORMS, wiring),
-    };
-    let stores = Stores::new(redis, wiring);
+    let stores = Stores::new(checked.sessions.store, redis, wiring);
     let dangling = |written: &SiteSettings| CompileError::Site { name: Arc::clone(&written.name) };
     let with_sessions = |written: &SiteSettings| {
         let dangling = || dangling(written);
@@ -214,8 +210,8 @@ pub(super) fn sites(
     let one = |(written, sessions): (&SiteSettings, &Arc<Sessions>)| {
         let keys = checked.sessions.keys.as_ref().ok_or_else(|| dangling(written))?;
         let settings = site(written, &checked.server.auth_prefix, sessions, told.clone());
-        let forms = Forms::new(written.preserve_post, forms.clone(), keys);
-        Ok(Arc::new(Site::new(settings, Arc::clone(sessions), used.clone(), forms, keys)))
+        let forms = Forms::new(written.preserve_post, stores.forms.clone(), keys);
+        Ok(Arc::new(Site::new(settings, Arc::clone(sessions), stores.used.clone(), forms, keys)))
     };
     checked.sites.iter().zip(&all).map(one).collect()
 }
@@ -228,13 +224,20 @@ struct Stores {
     index: Kv,
     ended: Kv,
     renewed: Kv,
+    used: Kv,
+    forms: Kv,
 }
 
 impl Stores {
-    fn new(redis: Option<&Kv>, wiring: &Wiring) -> Self {
-        let shared = || redis.cloned().unwrap_or_else(|| own(MEMORY, wiring));
-        let (ended, renewed) = (shared(), shared());
-        Self { redis: redis.cloned(), records: own(MEMORY, wiring), index: own(MEMORY, wiring), ended, renewed }
+    fn new(store: SessionStore, redis: Option<&Kv>, wiring: &Wiring) -> Self {
+        let shared = |limits| redis.cloned().unwrap_or_else(|| own(limits, wiring));
+        let forms = match (store, redis) {
+            (SessionStore::Redis, Some(redis)) => redis.clone(),
+            _ => own(FORMS, wiring),
+        };
+        let (records, index) = (own(MEMORY, wiring), own(MEMORY, wiring));
+        let (ended, renewed) = (shared(MEMORY), shared(MEMORY));
+        Self { redis: redis.cloned(), records, index, ended, renewed, used: shared(USED), forms }
     }
 
     fn of(&self, store: SessionStore) -> Option<session::SessionStore> {
@@ -336,4 +339,42 @@ pub(super) fn doors(sites: &[Arc<Site>], router: &mut Router<Target>, wiring: &W
         }
     }
     doors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authn::{MemoryLimits, TokenMemory};
+    use crate::clock::{ManualClock, Time};
+    use crate::control::Control;
+    use crate::kv::Key;
+    use crate::telemetry::Metrics;
+
+    #[tokio::test]
+    async fn of_no_kind_can_so_many_be_made_that_another_goes() {
+        let wiring = Wiring {
+            clock: ManualClock::at(Time::from_seconds(1_900_000_000)).clock(),
+            control: Control::current(),
+            metrics: Metrics::new(),
+            memory: Arc::new(TokenMemory::new(MemoryLimits::default())),
+        };
+        let stores = Stores::new(SessionStore::Memory, None, &wiring);
+        let kinds = [&stores.records, &stores.index, &stores.ended, &stores.renewed, &stores.used, &stores.forms];
+        let long = std::time::Duration::from_secs(600);
+        // One mebibyte, shared: only the count of it grows.
+        let large = bytes::Bytes::from(vec![0; 1024 * 1024]);
+        let key = |name: &str| Key::new("kind", &[name.as_bytes()]);
+        for (filled, kind) in kinds.iter().enumerate() {
+            for other in kinds {
+                other.put(&key("kept"), "v".into(), long).await.unwrap();
+            }
+            for number in 0..1100 {
+                kind.put(&key(&number.to_string()), large.clone(), long).await.unwrap();
+            }
+            for (looked_at, other) in kinds.iter().enumerate() {
+                let kept = other.get(&key("kept")).await.unwrap().is_some();
+                assert_eq!(kept, looked_at != filled, "{filled} was filled, {looked_at} looked at");
+            }
+        }
+    }
 }

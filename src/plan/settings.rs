@@ -21,6 +21,8 @@ use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
+use crate::idp::AssertionAudience;
+use crate::jose::SigningKey;
 use crate::kv::RedisSettings;
 use crate::login::{Allowed, Brand, Flow, Landing, Mode};
 use crate::outbound::TokenTarget;
@@ -217,6 +219,8 @@ pub struct ClientSettings {
     pub scopes: Vec<String>,
     pub pkce: Pkce,
     pub par: Par,
+    /// There if authorization requests are signed.
+    pub request_key: Option<Arc<SigningKey>>,
 }
 
 /// How a client shows who it is.
@@ -225,6 +229,12 @@ pub enum ClientCredentials {
     None,
     SecretBasic(Secret),
     SecretPost(Secret),
+    SecretJwt(Secret, AssertionAudience),
+    PrivateKeyJwt(Arc<SigningKey>, AssertionAudience),
+    /// The file that holds an assertion.
+    Assertion(PathBuf),
+    /// By the certificate of the connection.
+    Certificate(TlsFiles),
 }
 
 #[derive(Clone, Debug)]
@@ -401,7 +411,11 @@ impl AccessSettings {
 
     /// Whether who shows nothing may pass.
     pub fn admits_nobody(&self) -> bool {
-        let rules = [self.bearer().map(|way| &way.rules), self.session().map(|way| &way.rules)];
+        let rules = [
+            self.bearer().map(|way| &way.rules),
+            self.session().map(|way| &way.rules),
+            self.basic().map(|way| &way.rules),
+        ];
         matches!(self, Self::Public) || rules.into_iter().flatten().any(|rules| rules.optional)
     }
 }

@@ -363,6 +363,46 @@ fn grants_that_make_no_sense_together_are_refused_with_the_reason() {
 }
 
 #[test]
+fn names_and_passwords_are_never_taken_without_a_word() {
+    let of = |basic: &str, more: &str, server: &str| {
+        let client = "{ legacy: { issuer: corp, client_id: a, client_secret: { env: NONE_SUCH }, allowed_grant_types: [password] } }";
+        let route =
+            format!("{{ match: {{ path: /** }}, upstream: orders, access: {{ basic: {{ {basic} }} }}, {more} }}");
+        let text = format!("server: {{ {server} }}\nclients: {client}\n{}", base(&route));
+        let found = findings(&text.replace("{ env: NONE_SUCH }", "x"));
+        found.into_iter().filter(|one| !one.contains("in the open")).collect::<Vec<_>>()
+    };
+    let near = "listeners: [{ bind: '127.0.0.1:8080' }]";
+    let good = of("client: legacy, scopes: [read]", "", near);
+    assert!(good.len() == 1 && good[0].starts_with("routes[0].access.basic: legacy"), "{good:?}");
+    let far = of("client: legacy", "", "listeners: [{ bind: '0.0.0.0:8080' }]");
+    assert!(far.iter().any(|one| one.contains("passwords travel in clear")), "{far:?}");
+    for (basic, more, finding) in [
+        ("scopes: [read]", "", "routes[0].access.basic: `client` is missing"),
+        ("client: legasy", "", "routes[0].access.basic.client: no client is called `legasy`"),
+        (
+            "client: legacy, grant: client_credentials",
+            "",
+            "routes[0].access.basic.client: `legacy` may not use `client_credentials`",
+        ),
+        ("client: legacy, ttl: 0s", "", "routes[0].access.basic.ttl: every request"),
+        ("client: legacy, failures_per_user: 60001", "", "routes[0].access.basic.failures_per_user: 60001 a minute"),
+        ("client: legacy, failures_per_client: 0", "", "routes[0].access.basic.failures_per_client: anybody may try"),
+        ("client: legacy, request_scopes: ['a b']", "", "routes[0].access.basic.request_scopes[0]: no token can have"),
+        ("client: legacy, audience: ''", "", "routes[0].access.basic.audience: whom a token is for"),
+        ("client: legacy, policy: 'claims.('", "", "routes[0].access.basic.policy: "),
+        (
+            "client: legacy",
+            "forward: { authorization: keep }",
+            "routes[0].forward.authorization: a route that takes names",
+        ),
+    ] {
+        let found = of(basic, more, near);
+        assert!(found.iter().any(|one| one.starts_with(finding)), "{basic}: {found:#?}");
+    }
+}
+
+#[test]
 fn an_endpoint_is_held_to_the_rule_of_its_issuer() {
     let of = |endpoints: &str| {
         findings(&with_issuer(&format!("issuer: 'https://login.example.com', endpoints: {{ {endpoints} }}")))
@@ -371,4 +411,37 @@ fn an_endpoint_is_held_to_the_rule_of_its_issuer() {
     assert!(of("introspection: 'http://login.example.com/i'")[0].contains("http is accepted on loopback only"));
     assert!(of("userinfo: /userinfo")[0].contains("is no https URL"));
     assert!(of("authorization: 'https://login.example.com/a#b'")[0].contains("an endpoint has no fragment"));
+}
+
+#[test]
+fn a_client_has_what_its_method_needs_and_nothing_else() {
+    let client = |more: &str| {
+        findings(&format!("clients: {{ c: {{ issuer: corp, client_id: c, {more} }} }}\n{}", base(ROUTE))).join("\n")
+    };
+    let secret = "client_secret: { file: Cargo.toml }";
+    for (written, found) in [
+        ("authentication: client_secret_jwt", "clients.c: `client_secret` is missing"),
+        ("authentication: private_key_jwt", "clients.c: `private_key` is missing"),
+        (
+            &format!("authentication: private_key_jwt, private_key: {{ file: Cargo.toml }}, {secret}"),
+            "clients.c.client_secret: a secret is of no use to `authentication: private_key_jwt`",
+        ),
+        (
+            "authentication: private_key_jwt, private_key: { file: Cargo.toml }",
+            "clients.c.private_key: this is no private key in PEM form (PKCS#8) of RSA, P-256, P-384 or Ed25519",
+        ),
+        (
+            &format!("{secret}, private_key: {{ file: Cargo.toml }}"),
+            "clients.c.private_key: a private key is of no use to `authentication: client_secret_basic`",
+        ),
+        (&format!("{secret}, key_id: k"), "clients.c.key_id: a key's name is of no use"),
+        (&format!("{secret}, assertion_audience: issuer"), "clients.c.assertion_audience: an audience is of no use"),
+        ("authentication: none, key_id: k", "clients.c.key_id: a key's name is of no use to `authentication: none`"),
+        (
+            "authentication: client_secret_jwt, client_secret: short",
+            "clients.c.client_secret: a secret that signs has 32 bytes or more",
+        ),
+    ] {
+        assert!(client(written).contains(found), "{written}\n{}", client(written));
+    }
 }

@@ -86,6 +86,11 @@ fn client(
             findings.error(&at.key(key), "whom a token is for is one line of text");
         }
     }
+    let is_absolute = |text: &String| url::Url::parse(text).is_ok_and(|url| url.fragment().is_none());
+    if resource.is_some_and(|text| !text.is_empty() && !is_absolute(text)) {
+        let message = "a resource is an absolute URI without a fragment (RFC 8707 section 2)";
+        findings.error_with(&at.key("resource"), message, "`https://…`; a name goes into `audience`");
+    }
     let Some(name) = name else {
         findings.missing(
             at,
@@ -134,12 +139,15 @@ fn brings_a_token(
     false
 }
 
+/// By what an exchange is known: its client, its target and, if one is named, the actor's client.
+type ExchangeKey = (usize, TokenTarget, Option<usize>);
+
 /// Tokens for upstreams, each made once.
 pub(super) struct UpstreamTokens<'a> {
     registrations: &'a [Arc<Registration>],
     wiring: &'a Wiring,
     own: Vec<((usize, TokenTarget), Arc<OwnToken>)>,
-    exchanges: Vec<((usize, TokenTarget, Option<usize>), Arc<TokenExchange>)>,
+    exchanges: Vec<(ExchangeKey, Arc<TokenExchange>)>,
 }
 
 impl<'a> UpstreamTokens<'a> {
@@ -173,7 +181,7 @@ impl<'a> UpstreamTokens<'a> {
         Some(token)
     }
 
-    fn exchange(&mut self, key: (usize, TokenTarget, Option<usize>)) -> Option<Arc<TokenExchange>> {
+    fn exchange(&mut self, key: ExchangeKey) -> Option<Arc<TokenExchange>> {
         if let Some((_, exchange)) = self.exchanges.iter().find(|(known, _)| *known == key) {
             return Some(Arc::clone(exchange));
         }

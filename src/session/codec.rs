@@ -19,6 +19,8 @@ const SESSION_V1: u8 = 1;
 /// all others are understood by who knows the first alone.
 const SESSION_V2: u8 = 2;
 const TRANSACTION_V1: u8 = 1;
+/// The same, of an attempt that a form began.
+const TRANSACTION_V2: u8 = 2;
 
 /// The claims are those of the ID token.
 const CLAIMS_OF_ID_TOKEN: u8 = 0;
@@ -99,9 +101,9 @@ fn exposed(secret: &Secret) -> &[u8] {
 
 /// A transaction as bytes, to be sealed.
 pub fn encode_transaction(transaction: &Transaction) -> Vec<u8> {
-    let Transaction { state, nonce, verifier, site, client, return_to, started_at, asked } = transaction;
+    let Transaction { state, nonce, verifier, site, client, return_to, started_at, asked, has_form } = transaction;
     let mut out = Writer(Vec::with_capacity(256));
-    out.0.push(TRANSACTION_V1);
+    out.0.push(if *has_form { TRANSACTION_V2 } else { TRANSACTION_V1 });
     for text in [state.expose(), nonce, verifier.expose(), site, client, return_to] {
         out.bytes(text.as_bytes());
     }
@@ -115,9 +117,11 @@ pub fn encode_transaction(transaction: &Transaction) -> Vec<u8> {
 /// The transaction that bytes hold; `None` when they hold none that this version knows.
 pub fn decode_transaction(bytes: &[u8]) -> Option<Transaction> {
     let mut from = Reader(bytes);
-    if from.byte()? != TRANSACTION_V1 {
-        return None;
-    }
+    let has_form = match from.byte()? {
+        TRANSACTION_V1 => false,
+        TRANSACTION_V2 => true,
+        _ => return None,
+    };
     let state = State::parse(&from.text()?)?;
     let (nonce, verifier) = (from.text()?, Secret::new(from.text()?.into()));
     let (site, client, return_to) = (from.text()?, from.text()?, from.text()?);
@@ -128,7 +132,8 @@ pub fn decode_transaction(bytes: &[u8]) -> Option<Transaction> {
         acr.push(from.text()?);
     }
     let asked = Asked { acr: acr.into(), max_age };
-    from.is_empty().then_some(Transaction { state, nonce, verifier, site, client, return_to, started_at, asked })
+    let transaction = Transaction { state, nonce, verifier, site, client, return_to, started_at, asked, has_form };
+    from.is_empty().then_some(transaction)
 }
 
 /// Numbers in base 128 (LEB128), bytes behind their length, what may be missing behind its length and one.
@@ -263,7 +268,11 @@ mod tests {
             return_to: "/a?b=c".into(),
             started_at: Time::from_millis(5),
             asked: Asked { acr: vec!["gold".into(), "silver".into()].into(), max_age: Some(0) },
+            has_form: false,
         };
+        let with_form = Transaction { has_form: true, ..transaction.clone() };
+        let back = decode_transaction(&encode_transaction(&with_form)).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{with_form:?}"));
         let back = decode_transaction(&encode_transaction(&transaction)).unwrap();
         assert_eq!(format!("{back:?}"), format!("{transaction:?}"));
         assert_eq!(back.state.expose(), transaction.state.expose());

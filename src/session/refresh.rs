@@ -24,6 +24,7 @@ use crate::caller::Claims;
 use crate::clock::{Clock, Tick, Time};
 use crate::control::Control;
 use crate::flight::Flight;
+use crate::idp::fetch::DEADLINE;
 use crate::idp::id_token::{Companion, IdTokenError, Nonce, Wanted};
 use crate::idp::userinfo::{self, UserinfoError};
 use crate::idp::{Grant, Registration, TokenError};
@@ -37,6 +38,7 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// How long the right to renew lasts: longer than all that is done under it may take (the token request, keys and userinfo
 /// 10 s each, and writing).
 const LEASE: Duration = Duration::from_secs(45);
+const _: () = assert!(LEASE.as_secs() > 3 * DEADLINE.as_secs(), "a lease must outlive what is done under it");
 
 /// How often another process's renewal is looked for.
 const POLL: Duration = Duration::from_millis(50);

@@ -86,18 +86,26 @@ pub struct Transaction {
     pub verifier: Secret,
     /// The site's name in the configuration.
     pub site: Box<str>,
-    /// The name of the entry in `clients` that was chosen; the answer has to come from its issuer.
+    /// The name of the entry in `clients` that was chosen; the answer has to come from its issuer. Empty while it is still to
+    /// be chosen: nobody was asked yet, and no answer belongs to such an attempt.
     pub client: Box<str>,
     /// Where to go afterwards: already judged, path and query of the site or an allowed address.
     pub return_to: Box<str>,
     pub started_at: Time,
     pub asked: Asked,
+    /// A form of the site's own page is what began it: afterwards it is sent again, or the person is told that it is lost.
+    pub has_form: bool,
 }
 
 impl Transaction {
-    /// A fresh attempt. A `return_to` longer than [`LONGEST_RETURN`] becomes `/`.
+    /// What an attempt keeps of a return address: one longer than [`LONGEST_RETURN`] becomes `/`.
+    pub fn kept_return(return_to: &str) -> &str {
+        if return_to.len() > LONGEST_RETURN { "/" } else { return_to }
+    }
+
+    /// A fresh attempt. Of `return_to` it keeps [`Self::kept_return`].
     pub fn new(site: &str, client: &str, return_to: &str, asked: Asked, now: Time) -> Self {
-        let return_to = if return_to.len() > LONGEST_RETURN { "/" } else { return_to };
+        let return_to = Self::kept_return(return_to);
         Self {
             state: State::random(),
             nonce: random::token().into(),
@@ -107,6 +115,7 @@ impl Transaction {
             return_to: return_to.into(),
             started_at: now,
             asked,
+            has_form: false,
         }
     }
 

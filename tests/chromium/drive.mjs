@@ -130,6 +130,20 @@ try {
   assert.equal(first.url(), `${site}/orders`);
   held('a form that met an expired session survives the sign-in');
 
+  await ask('backchannel');
+  await first.evaluate(() => {
+    document.body.innerHTML = '<form method="post" action="/orders" enctype="multipart/form-data"><input name="item"><button>Order</button></form>';
+  });
+  await first.click('button');
+  await first.waitForURL(/\/oauth2\/callback/);
+  assert.equal(await heading(first), 'Session expired');
+  assert.match(await first.textContent('[role=alert]'), /was not sent/);
+  await shot(first, 'expired');
+  await first.click('text=Go on without it');
+  await first.waitForURL(`${site}/orders`);
+  assert.match(await first.textContent('p'), /GET \/orders/);
+  held('of a form that can not be kept the person is told');
+
   const tampered = await profile();
   const page = await tampered.newPage();
   await page.goto(`${site}/orders`);

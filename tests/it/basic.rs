@@ -70,8 +70,9 @@ impl World {
              clients:\n\
              \x20 legacy: {{ issuer: corp, client_id: legacy, client_secret: \"{secret}\", allowed_grant_types: [password] }}\n\
              \x20 lasting: {{ issuer: corp, client_id: lasting, client_secret: lasting-secret, allowed_grant_types: resource_owner_password }}\n\
+             \x20 plain: {{ issuer: corp, client_id: lasting, client_secret: lasting-secret, allowed_grant_types: [password] }}\n\
              \x20 machines: {{ issuer: corp, client_id: gateway, client_secret: unused, allowed_grant_types: client_credentials }}\n\
-             upstreams: {{ echo: {{ servers: [\"http://{to}\"] }} }}\nroutes:\n{read}{admin}{policy}{lasting}{machines}{both}{relay}{token}",
+             upstreams: {{ echo: {{ servers: [\"http://{to}\"] }} }}\nroutes:\n{read}{admin}{policy}{lasting}{plain}{less}{elsewhere}{machines}{both}{relay}{token}",
             issuer = provider.issuer(),
             to = upstream.address,
             read = route(
@@ -86,6 +87,9 @@ impl World {
                 user
             ),
             lasting = route("lasting", "{ basic: { client: lasting, ttl: 10m } }", user),
+            plain = route("plain", "{ basic: { client: plain } }", user),
+            less = route("less", "{ basic: { client: legacy, scopes: [write], request_scopes: [read] } }", user),
+            elsewhere = route("elsewhere", "{ basic: { client: legacy, audience: inventory } }", user),
             machines = route(
                 "machines",
                 "{ basic: { client: machines, grant: client_credentials, policy: 'caller.kind == \"machine\"' } }",

@@ -42,8 +42,10 @@ enum Guards {
     Site,
 }
 
-/// The choices of each way, as they are typed, the grant that follows, and whether it is legacy.
-const WAYS: &[(&[(&str, &str)], &str, bool, Guards)] = {
+/// The choices of a way, as they are typed, the grant that follows, and whether it is legacy.
+type Way = (&'static [(&'static str, &'static str)], &'static str, bool, Guards);
+
+const WAYS: &[Way] = {
     use Guards::{Basic, Bearer, Site};
     const MACHINE: (&str, &str) = ("client_is_resource_owner", "1");
     const PERSON: (&str, &str) = ("client_is_resource_owner", "2");

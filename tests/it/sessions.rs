@@ -15,8 +15,10 @@ use crate::support::upstream::{Reply, Seen, Upstream, answer};
 mod access;
 mod attempts;
 mod cookies;
+mod faults;
 mod identity;
 mod implicit;
+mod killed;
 mod lasting;
 mod lifetime;
 mod refresh;
@@ -47,6 +49,8 @@ struct Setup {
     site: String,
     /// Lines under `sessions`, the same.
     sessions: String,
+    /// Further keys of the issuer: YAML flow, each with a comma in front.
+    issuer: &'static str,
     routes: String,
     /// What the client is at the provider, and how it may be used: YAML flow.
     client: &'static str,
@@ -62,6 +66,7 @@ impl Default for Setup {
             keys: KEY.to_owned(),
             site: String::new(),
             sessions: String::new(),
+            issuer: "",
             routes: routes.to_owned(),
             client: "client_id: shop, client_secret: shop-secret",
             rotation: true,
@@ -160,7 +165,7 @@ impl Gateway {
             "server: {{ listeners: [{{ bind: 127.0.0.1:0 }}], workers: 1 }}\nadmin: {{ bind: 127.0.0.1:0 }}\n\
              sessions:\n  store: {}\n  keys: [{}]\n{}\
              upstreams: {{ app: {{ servers: [http://{}] }} }}\n\
-             issuers: {{ corp: {{ issuer: {}, audiences: [orders] }} }}\n\
+             issuers: {{ corp: {{ issuer: {}, audiences: [orders]{} }} }}\n\
              clients: {{ corp-web: {{ issuer: corp, {}, scopes: [openid, profile, email, groups] }} }}\n\
              sites:\n  shop:\n    url: {SITE}\n    sign_in: [corp-web]\n{}\
              routes:\n{}",
@@ -169,6 +174,7 @@ impl Gateway {
             setup.sessions,
             upstream.address,
             provider.issuer(),
+            setup.issuer,
             setup.client,
             setup.site,
             setup.routes

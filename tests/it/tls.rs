@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::support::Folder;
-use crate::support::raw::PATIENCE;
+use crate::support::raw::{self, PATIENCE};
 use crate::support::standard::{HOST, Layout, Standard, authorization};
 
 /// A self-signed certificate for some names.
@@ -114,6 +114,23 @@ async fn clients_are_served_over_tls_by_the_protocol_they_choose() {
         answer.into_body().collect().await.expect("a whole body");
     }
     assert_eq!(standard.seen()[0].values("x-forwarded-proto"), ["https"]);
+}
+
+/// A permanent redirect would be kept by browsers and caches beyond what is configured.
+#[tokio::test]
+async fn who_speaks_http_is_sent_to_https_and_nobody_keeps_that() {
+    let (folder, identity) = (Folder::new(), Identity::new(&[HOST]));
+    let server = format!(
+        "  listeners:\n    - {{ bind: 127.0.0.1:0, redirect_to_https: true }}\n    \
+         - {{ bind: 127.0.0.1:0, tls: {{ certificates: [{}] }} }}\n",
+        identity.files(&folder, "gw")
+    );
+    let standard = Standard::start_with(Layout { server, ..Layout::default() }).await;
+    let answer = raw::get(standard.gateway.addresses[0], HOST, "/api/x?a=b").await;
+    let location = format!("https://{HOST}/api/x?a=b");
+    assert_eq!((answer.status, answer.value("location")), (308, Some(location.as_str())));
+    assert_eq!(answer.values("cache-control"), ["no-store"]);
+    assert!(standard.saw_nothing());
 }
 
 #[tokio::test]

@@ -1,15 +1,16 @@
 //! A pair that nothing is known of, put to the issuer. Comes in: the pair, and who shows it. Goes out: what it was exchanged
 //! for, or that it is none. One question a pair, however many requests wait for it; each is counted against its name and its
 //! address before it is asked, and given back unless the issuer said no, so that guesses at once are no more than guesses
-//! one after the other.
+//! one after the other. What was good is no guess: nobody is locked out by others who try the same name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::{Kept, PairGrant, Passwords, SOON, unavailable};
+use super::{Kept, PairGrant, PasswordSettings, Passwords, SOON, unavailable};
 use crate::authn::AuthnError;
 use crate::authn::basic::Pair;
 use crate::authn::budget::network;
@@ -35,8 +36,11 @@ struct Question {
     name: Box<str>,
     password: Secret,
     digest: TokenDigest,
-    user: TokenDigest,
+    /// Against whom it was counted.
+    user: Option<TokenDigest>,
     client: Option<IpAddr>,
+    /// When it began, as forgetting counts.
+    era: u64,
 }
 
 impl Passwords {
@@ -62,18 +66,35 @@ impl Passwords {
         let client = client.map(network);
         let (now, tick) = (self.clock.now(), self.clock.tick());
         let password = pair.password();
-        if password.is_empty() || self.refused.get(&digest).is_some_and(|until| now < until) {
+        // Directories take an empty password for nobody in particular, and let it in (RFC 4513 section 5.1.2).
+        if password.is_empty() {
             return Err(AuthnError::Refused);
         }
-        let user = self.key.digest(pair.name().as_bytes());
+        if let Some((error, _)) = self.refused.get(&digest).filter(|(_, until)| now < *until) {
+            return Err(error);
+        }
+        let known = self.known.get(&digest).filter(|kept| now < kept.seen_until);
+        let landed = known.clone().filter(|kept| now < kept.good_until);
+        let (user, client) = match &known {
+            Some(_) => (None, None),
+            None => (Some(self.key.digest(pair.name().as_bytes())), client),
+        };
         let limited = |retry_after| AuthnError::Limited { retry_after };
-        self.users.take(Some(user), tick).map_err(limited)?;
+        self.users.take(user, tick).map_err(limited)?;
         if let Err(retry_after) = self.clients.take(client, tick) {
-            self.users.give_back(Some(user));
+            self.users.give_back(user);
             return Err(limited(retry_after));
         }
-        let question = Question { name: pair.name().into(), password, digest, user, client };
-        Ok(Arc::clone(self).ask(question))
+        let era = self.era.load(Ordering::SeqCst);
+        let question = Question { name: pair.name().into(), password, digest, user, client, era };
+        let passwords = Arc::clone(self);
+        Ok(async move {
+            match landed {
+                // Since the look before this one.
+                Some(kept) => Ok(kept),
+                None => passwords.ask(question).await,
+            }
+        })
     }
 
     async fn ask(self: Arc<Self>, question: Question) -> Result<Arc<Kept>, AuthnError> {
@@ -82,17 +103,20 @@ impl Passwords {
             None => self.granted(&question).await,
         };
         if !matches!(outcome, Err(AuthnError::Refused)) {
-            self.users.give_back(Some(question.user));
+            self.users.give_back(question.user);
             self.clients.give_back(question.client);
         }
         match &outcome {
             Ok(kept) => {
                 self.seen.saw(&question.name, self.clock.now());
                 self.known.insert(question.digest, Arc::clone(kept));
+                if self.era.load(Ordering::SeqCst) != question.era {
+                    self.known.invalidate(&question.digest);
+                }
             }
-            Err(AuthnError::Refused) => {
+            Err(error @ (AuthnError::Refused | AuthnError::NotGranted)) => {
                 self.known.invalidate(&question.digest);
-                self.refused.insert(question.digest, self.clock.now().plus(NO_FOR));
+                self.refused.insert(question.digest, (*error, self.clock.now().plus(NO_FOR)));
             }
             Err(_) => {}
         }
@@ -102,6 +126,9 @@ impl Passwords {
     /// By the refresh token, while the password counts as seen; what comes to nothing is left to the password.
     async fn renewed(&self, question: &Question) -> Option<Arc<Kept>> {
         let asked_at = self.clock.now();
+        if !self.settings.refreshes {
+            return None;
+        }
         let kept = self.known.get(&question.digest).filter(|kept| asked_at < kept.seen_until)?;
         let set = self.registration.redeem(Grant::Refresh { token: kept.refresh.as_ref()? }).await.ok()?;
         let refresh = set.refresh_token.clone().or_else(|| kept.refresh.clone());
@@ -110,7 +137,8 @@ impl Passwords {
 
     async fn granted(&self, question: &Question) -> Result<Arc<Kept>, AuthnError> {
         let asked_at = self.clock.now();
-        let target = Target { scope: self.settings.scope.as_deref(), ..Target::default() };
+        let PasswordSettings { scope, audience, resource, .. } = &self.settings;
+        let target = Target { scope: scope.as_deref(), audience: audience.as_deref(), resource: resource.as_deref() };
         let answered = match self.settings.grant {
             PairGrant::Password => {
                 let Question { name, password, .. } = question;
@@ -137,13 +165,22 @@ impl Passwords {
         let digest = self.bearer.digest(shown).map_err(|_| unavailable(Reason::BasicToken))?;
         let life = set.expires_in.unwrap_or(UNSAID_LIFE);
         let good_until = asked_at.plus(life - MARGIN.min(life / 10));
+        let refresh = refresh.filter(|_| self.settings.refreshes);
         Ok(Arc::new(Kept { token, digest, good_until, refresh, seen_until, caller: ArcSwapOption::empty() }))
     }
 
     /// Whose fault it is: the pair's, ours, or nobody's that can be known now.
     fn refused(&self, error: &TokenError) -> AuthnError {
+        // It knows who this is, and grants less than is asked for.
+        if matches!(error, TokenError::Refused(OAuthError::InvalidScope)) {
+            return AuthnError::NotGranted;
+        }
         let is_pair = match (self.settings.grant, error) {
+            // Words of an issuer's own are about the person (locked, a second factor needed), and count as a guess: they
+            // must not tell more than `invalid_grant` does.
             (PairGrant::Password, TokenError::Refused(OAuthError::InvalidGrant)) => true,
+            // RFC 8707 section 2: about what the configuration asks for.
+            (PairGrant::Password, TokenError::Refused(OAuthError::Other(word))) => **word != *"invalid_target",
             // The client that asks is the caller: whatever the issuer has against it.
             (PairGrant::ClientCredentials, TokenError::Refused(refused)) => {
                 !matches!(refused, OAuthError::UnsupportedGrantType)

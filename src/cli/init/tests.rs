@@ -44,10 +44,11 @@ fn every_way_through_the_questions_ends_in_a_file_that_checks() {
     let ways = ways();
     assert_eq!(ways.len(), 14);
     for answers in ways {
-        let leaf = Leaf::of(&answers).unwrap_or_else(|| panic!("{answers:?}"));
+        let leaf = Leaf::of(&answers).expect("a grant");
         let written = write::write(leaf, &answers);
         let warnings = check(Path::new("postern.yaml"), &written)
-            .unwrap_or_else(|report| panic!("{answers:?}\n{}\n{report}", written.text));
+            .map_err(|report| format!("{answers:?}\n{}\n{report}", written.text))
+            .unwrap();
         let basic = matches!(leaf, Leaf::Password | Leaf::MachineBasic);
         assert_eq!(!warnings.is_empty(), basic, "{leaf:?}: {warnings}");
         assert!(warnings.diagnostics().iter().all(|found| found.message.starts_with("legacy: ")), "{warnings}");

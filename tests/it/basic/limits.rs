@@ -36,6 +36,15 @@ async fn who_is_known_goes_on_while_somebody_guesses_at_the_name() {
         guess(&world, "198.51.100.7", "alice", &format!("guess {turn}")).await;
     }
     assert_eq!(guess(&world, "192.0.2.1", ALICE.0, ALICE.1).await.status, 200);
+    // Nor is her password a guess once its token is over, and the issuer is asked again.
+    world.pass(LIFE);
+    for turn in 0..10 {
+        guess(&world, "198.51.100.7", "alice", &format!("guess {turn}")).await;
+    }
+    assert_eq!(guess(&world, "198.51.100.8", "alice", "another").await.status, 429);
+    let asked = world.asked();
+    assert_eq!(guess(&world, "192.0.2.1", ALICE.0, ALICE.1).await.status, 200);
+    assert_eq!(world.asked(), asked + 1);
 }
 
 #[tokio::test]

@@ -166,8 +166,10 @@ async fn a_real_browser_signs_in_goes_on_and_signs_out() {
     };
     let (held, status) = tokio::time::timeout(PATIENCE, driven).await.expect("the browser is done in time");
     assert!(status.success(), "the driver: {status}");
-    assert_eq!(held, 15, "everything was looked at");
-    for name in ["signed-in", "failed", "confirm", "signed-out", "choice-light", "choice-dark", "fragment-no-script"] {
+    assert_eq!(held, 16, "everything was looked at");
+    for name in
+        ["signed-in", "failed", "expired", "confirm", "signed-out", "choice-light", "choice-dark", "fragment-no-script"]
+    {
         assert!(shots.join(format!("{name}.png")).is_file(), "{name}");
     }
 }

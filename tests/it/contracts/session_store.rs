@@ -59,6 +59,11 @@ impl Store {
     }
 
     fn sessions(&self, site: &str) -> Arc<Sessions> {
+        self.sessions_with(site, &[7])
+    }
+
+    /// Master keys by the byte that they are made of; the first seals.
+    fn sessions_with(&self, site: &str, keys: &[u8]) -> Arc<Sessions> {
         let store = if self.in_cookie {
             SessionStore::InCookie(Ended::new(self.kv.clone(), self.kv.clone()))
         } else {
@@ -73,7 +78,7 @@ impl Store {
             scope: CookieScope { same_site: SameSite::Lax, secure: true, domain: None },
             userinfo: false,
         };
-        let keys = MasterKeys::new([MasterKey::from_bytes([7; 32])]).unwrap();
+        let keys = MasterKeys::new(keys.iter().map(|byte| MasterKey::from_bytes([*byte; 32]))).unwrap();
         Sessions::new(settings, &keys, store, self.hands.clock(), Control::current())
     }
 
@@ -120,8 +125,14 @@ fn registration(hands: &ManualClock) -> Arc<Registration> {
     };
     let issuer = Issuer::new(issuer, hands.clock(), Control::current(), Fetch::new(hands.clock()));
     let identity = ClientIdentity { client_id: "shop".into(), auth: ClientAuth::None };
-    let settings =
-        RegistrationSettings { name: "shop-web".into(), identity, scope: "openid".into(), pkce: true, par: Par::Off };
+    let settings = RegistrationSettings {
+        name: "shop-web".into(),
+        identity,
+        scope: "openid".into(),
+        request_key: None,
+        pkce: true,
+        par: Par::Off,
+    };
     Registration::new(settings, issuer)
 }
 
@@ -291,6 +302,36 @@ async fn a_session_is_none_at_another_site() {
     for store in Store::all().await {
         let mut jar = begin(&store, &store.sessions("shop"), &store.session("alice", "s-1"), Jar::default()).await;
         assert_eq!(whose(&store, &store.sessions("other"), &mut jar).await, None, "{}", store.name);
+    }
+}
+
+/// `sessions.keys`: a new one in front signs nobody out, and who comes by is given a cookie that it sealed, so that the old
+/// one can go. Who did not come by in all that time signs in.
+#[tokio::test]
+async fn keys_are_rotated_under_sessions_that_live_on() {
+    for store in Store::all().await {
+        let (before, both, after) =
+            (store.sessions("shop"), store.sessions_with("shop", &[8, 7]), store.sessions_with("shop", &[8]));
+        let mut hers = begin(&store, &before, &store.session("alice", "s-1"), Jar::default()).await;
+        let mut his = begin(&store, &before, &store.session("bob", "s-2"), Jar::default()).await;
+        let old = hers.clone();
+        assert_eq!(
+            whose(&store, &both, &mut hers).await.as_deref(),
+            Some("alice"),
+            "{}: the old key opens",
+            store.name
+        );
+        assert_ne!(hers.0, old.0, "{}: sealed anew at once", store.name);
+        assert_eq!(whose(&store, &both, &mut hers.clone()).await.as_deref(), Some("alice"), "{}", store.name);
+        assert_eq!(
+            whose(&store, &after, &mut hers).await.as_deref(),
+            Some("alice"),
+            "{}: the new key suffices",
+            store.name
+        );
+        assert_eq!(whose(&store, &after, &mut his).await, None, "{}: its key is gone", store.name);
+        assert!(his.0.is_empty(), "{}: a cookie that nobody can open is taken away", store.name);
+        assert_eq!(whose(&store, &before, &mut hers.clone()).await, None, "{}: who lacks the new key", store.name);
     }
 }
 

@@ -1,6 +1,8 @@
 //! A second opinion: Django OAuth Toolkit. Its answers to introspection name neither issuer nor audience, and its metadata
 //! names neither introspection nor revocation, so both are configured.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::browser::Browser;
@@ -35,8 +37,9 @@ impl World {
             "redirect_uris": [format!("{SITE}/oauth2/callback")],
             "post_logout_redirect_uris": [format!("{SITE}/oauth2/signed_out")],
         });
+        let legacy = json!({ "client_id": "legacy", "client_secret": "secret of legacy", "grant": "password" });
         let provider = Foreign::django(json!({
-            "clients": [machine("machine"), machine("gateway"), shop],
+            "clients": [machine("machine"), machine("gateway"), legacy, shop],
             "access_token_seconds": access_token_seconds,
             "accounts": { "alice": { "groups": ["staff"] } },
         }))
@@ -56,6 +59,7 @@ issuers:
     endpoints: {{ introspection: \"{issuer}/introspect/\", revocation: \"{issuer}/revoke_token/\" }}
 clients:
   gateway: {{ issuer: corp, client_id: gateway, client_secret: {{ env: GATEWAY }} }}
+  legacy: {{ issuer: corp, client_id: legacy, client_secret: {{ env: LEGACY }}, allowed_grant_types: resource_owner_password }}
   web: {{ issuer: corp, client_id: shop, client_secret: {{ env: SHOP }}, allowed_grant_types: [{allowed}], allow_access_tokens_via_browser: {}, scopes: [openid, profile, email] }}
 sites: {{ shop: {{ url: \"{SITE}\", sign_in: [web]{site} }} }}
 sessions: {{ store: cookie, keys: [{{ env: KEY }}] }}
@@ -63,6 +67,10 @@ upstreams: {{ app: {{ servers: [\"http://{}\"] }} }}
 routes:
   - {{ match: {{ hosts: [gw.test], path: /read/** }}, upstream: app, access: {{ bearer: {{ issuers: [corp], scopes: [read] }} }} }}
   - {{ match: {{ hosts: [gw.test], path: /write/** }}, upstream: app, access: {{ bearer: {{ issuers: [corp], scopes: [write] }} }} }}
+  - match: {{ hosts: [gw.test], path: /basic/** }}
+    upstream: app
+    access: {{ basic: {{ client: legacy, scopes: [read] }} }}
+    forward: {{ headers: {{ X-Forwarded-User: username }} }}
   - match: {{ path: /** }}
     upstream: app
     access: {{ session: {{ site: shop }} }}
@@ -71,7 +79,12 @@ routes:
             !site.is_empty(),
             upstream.address
         );
-        let environment = [("GATEWAY", "secret of gateway"), ("SHOP", "secret of shop"), ("KEY", KEY)];
+        let environment = [
+            ("GATEWAY", "secret of gateway"),
+            ("SHOP", "secret of shop"),
+            ("LEGACY", "secret of legacy"),
+            ("KEY", KEY),
+        ];
         let gateway = Gateway::start_as(Start { config: &config, environment: &environment, ..Start::default() }).await;
         Self { provider, gateway, upstream }
     }
@@ -98,6 +111,29 @@ async fn opaque_tokens_are_asked_about_judged_and_refused_when_revoked() {
         (world.status("/read/x", &token).await == 401).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_password_is_exchanged_for_a_token_of_the_person() {
+    let world = World::start(600).await;
+    let ask = async |name: &str, password: &str| {
+        let pair = STANDARD.encode(format!("{name}:{password}"));
+        let request = format!(
+            "GET /basic/x HTTP/1.1\r\nHost: gw.test\r\nConnection: close\r\nAuthorization: Basic {pair}\r\n\r\n"
+        );
+        raw::request(world.gateway.address(), &request).await.status
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("alice", "let me in").await, 200);
+    }
+    for (name, password) in [("alice", "wrong"), ("nobody", "let me in"), ("alice", "")] {
+        assert_eq!(ask(name, password).await, 401, "{name}:{password}");
+    }
+    let seen = world.upstream.take();
+    assert_eq!(seen.len(), 3);
+    for seen in seen {
+        assert_eq!((seen.value("x-forwarded-user"), seen.value("authorization")), (Some("alice"), None));
+    }
 }
 
 #[tokio::test]

@@ -139,7 +139,7 @@ async fn a_logout_reaches_all_sites_with_that_client() {
     }
 }
 
-async fn told(world: &World, host: &str, token: &str) -> u16 {
+pub(super) async fn told(world: &World, host: &str, token: &str) -> u16 {
     let body = format!("logout_token={token}");
     let head = format!(
         "POST /oauth2/backchannel_logout HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\

@@ -190,7 +190,12 @@ pub fn check(file: &Path) -> Output {
     // Secrets that examples take from the environment.
     let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     let mut command = program();
-    command.arg("check").arg("--config").arg(file).env("SHOP_SECRET", "x").env("POSTERN_SESSION_KEY", key);
+    command
+        .arg("check")
+        .arg("--config")
+        .arg(file)
+        .envs([("SHOP_SECRET", "x"), ("POSTERN_SECRET", "x")])
+        .env("POSTERN_SESSION_KEY", key);
     command.stdin(Stdio::null()).output().expect("the program starts")
 }
 

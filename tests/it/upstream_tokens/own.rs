@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use postern::devidp::Fault;
+use serde_json::json;
 
 use super::*;
 use crate::support::upstream::answer;
@@ -112,6 +113,42 @@ async fn an_issuer_that_gives_none_is_left_in_peace_between_questions() {
     assert_eq!(world.get("/own/x", &alice).await.status, 503);
     assert_eq!(world.asked(), 2, "the pause grows");
     assert!(world.upstream.take().is_empty());
+}
+
+#[tokio::test]
+async fn operators_see_what_is_at_hand_and_never_the_token() {
+    let world = World::start(echo).await;
+    let alice = world.alice();
+    let told = async || {
+        let text = world.gateway.admin("/status").await.text();
+        let status: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let tokens = status["upstream_tokens"].as_array().expect("a list").clone();
+        let own =
+            tokens.iter().find(|one| one["target"] == "scope read, audience inventory" && one["client"] == "batch");
+        let exchanged =
+            tokens.iter().find(|one| one["target"] == "scope read, audience inventory" && one["client"] == "sts");
+        (own.expect("it is there").clone(), exchanged.expect("it is there").clone(), text)
+    };
+    let (own, exchanged, _) = told().await;
+    assert_eq!((&own["good_for_seconds"], &own["error"], &exchanged["kept"]), (&json!(null), &json!(null), &json!(0)));
+    let sent = world.forwarded("/own/x", &alice).await;
+    let became = world.forwarded("/exchanged/x", &alice).await;
+    let (own, exchanged, text) = told().await;
+    assert_eq!((&own["good_for_seconds"], &own["asked"]["issued"]), (&json!(LIFE - 10), &json!(1)));
+    assert_eq!((&exchanged["kept"], &exchanged["asked"]["issued"]), (&json!(1), &json!(1)));
+    assert!(!text.contains(&sent) && !text.contains(&became) && !text.contains("secret"));
+    world
+        .gateway
+        .until_metric(
+            "postern_upstream_tokens_total{client=\"batch\",grant=\"client_credentials\",outcome=\"issued\"}",
+            1,
+        )
+        .await;
+    world.provider.set_fault(Endpoint::Token, Fault::OAuthError("invalid_client".to_owned()));
+    world.pass(LIFE);
+    assert_eq!(world.get("/own/x", &alice).await.status, 503);
+    let (own, _, _) = told().await;
+    assert_eq!((&own["good_for_seconds"], own["error"].as_str()), (&json!(null), Some("upstream_token.refused")));
 }
 
 /// An upstream that refuses some tokens.

@@ -39,9 +39,12 @@ async fn world_of(grants: &[GrantType]) -> World {
          \x20 web: {{ issuer: corp, client_id: shop, client_secret: shop-secret, scopes: [openid] }}\n\
          \x20 sts: {{ issuer: corp, client_id: exchange, client_secret: exchange-secret, \
          allowed_grant_types: ['urn:ietf:params:oauth:grant-type:token-exchange'] }}\n\
+         \x20 legacy: {{ issuer: corp, client_id: legacy, client_secret: legacy-secret, allowed_grant_types: [password] }}\n\
          sites: {{ shop: {{ url: {SITE}, sign_in: [web] }} }}\nsessions: {{ store: memory, keys: [{KEY}] }}\n\
          upstreams: {{ echo: {{ servers: [\"http://{}\"] }} }}\nroutes:\n\
          \x20 - name: shop\n    match: {{ path: /** }}\n    upstream: echo\n    access: {{ session: {{ site: shop }}, bearer: {{ issuers: [corp] }} }}\n\
+         \x20   forward: {{ authorization: {{ exchange: {{ client: sts, audience: inventory }} }} }}\n\
+         \x20 - name: legacy\n    match: {{ hosts: [{HOST}], path: /** }}\n    upstream: echo\n    access: {{ basic: {{ client: legacy }} }}\n\
          \x20   forward: {{ authorization: {{ exchange: {{ client: sts, audience: inventory }} }} }}\n",
         provider.issuer(),
         upstream.address,
@@ -89,6 +92,21 @@ async fn a_sessions_token_is_exchanged_and_once_more_when_it_is_renewed() {
     assert_eq!(browser.open(&format!("{SITE}/c")).await.status, 200);
     assert_ne!(seen(&world), first);
     assert_eq!((world.provider.calls(GrantType::RefreshToken), exchanges(&world)), (1, 2));
+}
+
+#[tokio::test]
+async fn a_password_becomes_a_token_and_that_one_for_the_upstream() {
+    let world = world().await;
+    // alice:wonderland
+    let shown = "Basic YWxpY2U6d29uZGVybGFuZA==";
+    for _ in 0..2 {
+        let head = format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nAuthorization: {shown}\r\n\r\n");
+        let answer = world.send(&head).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let claims = said(&seen(&world));
+        assert_eq!((claims["sub"].as_str(), claims["client_id"].as_str()), (Some("alice"), Some("exchange")));
+    }
+    assert_eq!((world.provider.calls(GrantType::Password), exchanges(&world)), (1, 1));
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ function call(url, { dispatcher, ...options }) {
 
 const settings = {
   host: '127.0.0.1', // what the issuer is called; it listens on 127.0.0.1 whatever that is
-  tls: null, // { key, cert }: PEM; null is http
+  tls: null, // { key, cert, ca }: PEM; null is http; with it clients may show certificates
   clients: [], // client metadata as OpenID Connect Dynamic Registration names it
   scopes: ['read', 'write'], // besides those of OpenID Connect
   accounts: {}, // claims by subject; any other name may sign in too
@@ -75,7 +75,10 @@ const configuration = {
   claims: { openid: ['sub'], profile: ['name', 'groups'], email: ['email', 'email_verified'] },
   conformIdTokenClaims: false, // the claims of a scope are in the ID token, not at userinfo alone
   responseTypes: RESPONSE_TYPES,
-  clientAuthMethods: ['none', 'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt'],
+  clientAuthMethods: [
+    'none', 'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt',
+    ...(settings.tls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
+  ],
   findAccount: (_, sub) => account(sub),
   cookies: { keys: ['of this process alone'] },
   pkce: { required: () => settings.pkceRequired },
@@ -86,6 +89,8 @@ const configuration = {
   fetch: call,
   enabledJWA: {
     introspectionSigningAlgValues: ['RS256', 'ES256', 'EdDSA'],
+    clientAuthSigningAlgValues: ['HS256', 'RS256', 'ES256', 'EdDSA'],
+    requestObjectSigningAlgValues: ['RS256', 'ES256', 'EdDSA'],
     idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'],
     userinfoSigningAlgValues: ['RS256', 'ES256', 'EdDSA'],
   },
@@ -96,6 +101,15 @@ const configuration = {
     jwtResponseModes: { enabled: true },
     revocation: { enabled: true },
     clientCredentials: { enabled: true },
+    mTLS: {
+      enabled: Boolean(settings.tls),
+      selfSignedTlsClientAuth: Boolean(settings.tls),
+      tlsClientAuth: Boolean(settings.tls),
+      certificateAuthorized: (ctx) => ctx.socket.authorized,
+      certificateSubjectMatches: (ctx, property, expected) =>
+        property === 'tls_client_auth_subject_dn' && ctx.socket.getPeerX509Certificate().subject === expected,
+      getCertificate: (ctx) => ctx.socket.getPeerX509Certificate(),
+    },
     backchannelLogout: { enabled: true },
     resourceIndicators: {
       enabled: true,
@@ -142,7 +156,9 @@ function registerGrants(provider) {
   }, ['subject_token', 'subject_token_type', 'requested_token_type', 'audience', 'scope']);
 }
 
-const server = settings.tls ? createHttps(settings.tls) : createHttp();
+const server = settings.tls
+  ? createHttps({ ...settings.tls, requestCert: true, rejectUnauthorized: false })
+  : createHttp();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `${settings.tls ? 'https' : 'http'}://${settings.host}:${server.address().port}`;
   const provider = new Provider(issuer, configuration);

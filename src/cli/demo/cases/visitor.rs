@@ -12,6 +12,8 @@ pub(super) struct Visitor {
     jar: Vec<(String, String)>,
     /// The last answer of the provider that came in an address.
     pub(super) callback: Option<String>,
+    /// The last that a page posted.
+    pub(super) posted: Vec<(String, String)>,
 }
 
 impl Visitor {
@@ -77,8 +79,8 @@ impl Visitor {
     async fn post_on(&mut self, page: Answer) -> Result<Answer, TalkError> {
         let text = page.text();
         let Some(action) = between(&text, "<form method=\"post\" action=\"", "\"") else { return Ok(page) };
-        let fields: Vec<_> = text.split("<input type=\"hidden\"").skip(1).filter_map(field).collect();
-        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.posted = text.split("<input type=\"hidden\"").skip(1).filter_map(field).collect();
+        let fields: Vec<_> = self.posted.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let url = url::Url::parse(&unescape(action)).map_err(|error| TalkError::Unusable(error.to_string()))?;
         let origin = url.origin().ascii_serialization();
         let answer = self.ask(&Ask::new("POST", url.path()).form(&fields), &origin).await?;
