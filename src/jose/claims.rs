@@ -6,6 +6,7 @@
 //! is asked for strictly.
 
 pub mod answer;
+mod kind;
 
 use std::time::Duration;
 
@@ -159,7 +160,7 @@ fn stated(claims: &Claims, skew: Duration) -> Result<Stated, Reason> {
     Ok(Stated {
         subject: subject.map(Box::from),
         client_id: client_id.map(Box::from),
-        kind: kind(claims, subject, client_id),
+        kind: kind::kind(claims),
         scopes: scopes(claims)?,
         expires_at,
         usable_from: Time::from_millis(from.millis().saturating_sub(skew_millis(skew))),
@@ -219,27 +220,6 @@ fn scopes(claims: &Claims) -> Result<ScopeSet, Reason> {
         }
     }
     Ok(all.into_iter().collect())
-}
-
-/// A machine acts for itself: there is no subject, or the client is the subject (RFC 9068 section 2.2), or the issuer
-/// says so in the way of its kind: `idtyp: app`, `gty: client-credentials`, or a subject that is the client's own
-/// service account and has no sign-in (`sid`, `auth_time`).
-fn kind(claims: &Claims, subject: Option<&str>, client_id: Option<&str>) -> Kind {
-    let says = |name: &str, what: &str| claims.get(name).and_then(Value::as_str) == Some(what);
-    let is_service_account = || {
-        let name = claims.get("preferred_username").and_then(Value::as_str);
-        let account_of = name.and_then(|name| name.strip_prefix("service-account-"));
-        account_of.is_some()
-            && account_of == client_id
-            && !claims.contains_key("sid")
-            && !claims.contains_key("auth_time")
-    };
-    let acts_for_itself = subject.is_none()
-        || subject == client_id
-        || says("idtyp", "app")
-        || says("gty", "client-credentials")
-        || is_service_account();
-    if acts_for_itself { Kind::Machine } else { Kind::User }
 }
 
 #[cfg(test)]

@@ -255,6 +255,13 @@ fn nothing_is_written_over() {
     let elsewhere = init(&folder, &["--answers", "answers.yaml", "--output", "other.yaml"]);
     assert_eq!(elsewhere.status.code(), Some(0), "{}", String::from_utf8_lossy(&elsewhere.stderr));
     assert!(folder.path("other.yaml").exists());
+    // `check` tells the format by the name.
+    for name in ["other.toml", "other"] {
+        let refused = init(&folder, &["--answers", "answers.yaml", "--output", name]);
+        assert_eq!(refused.status.code(), Some(2), "{name}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("name it .yaml or .yml"), "{name}");
+        assert!(!folder.path(name).exists(), "{name}");
+    }
 }
 
 const GOOD: &str = "\

@@ -37,6 +37,8 @@ enum InitError {
     File { path: PathBuf, error: io::Error },
     #[error("{} is there already; `--output FILE` writes another one", path.display())]
     Exists { path: PathBuf },
+    #[error("{}: what is written is YAML: name it .yaml or .yml", path.display())]
+    Format { path: PathBuf },
     #[error("{}", .0.join("\nerror: "))]
     Answers(Vec<String>),
     #[error("the answers lead nowhere")]
@@ -61,6 +63,9 @@ fn init(given: Option<&Path>, output: &Path) -> Result<Option<Report>, InitError
     if !to_stdout && output.exists() {
         return Err(exists());
     }
+    if !to_stdout && !output.extension().is_some_and(|name| name == "yaml" || name == "yml") {
+        return Err(InitError::Format { path: output.to_owned() });
+    }
     let answers = match given {
         Some(path) => {
             let text =
@@ -84,7 +89,11 @@ fn init(given: Option<&Path>, output: &Path) -> Result<Option<Report>, InitError
         };
         // Created anew, or not at all: nothing that is there is lost.
         let mut file = OpenOptions::new().write(true).create_new(true).open(output).map_err(failed)?;
-        file.write_all(written.text.as_bytes()).map_err(failed)?;
+        if let Err(error) = file.write_all(written.text.as_bytes()) {
+            // Half a file is none; it was ours alone.
+            let _ = std::fs::remove_file(output);
+            return Err(failed(error));
+        }
     }
     eprint!("{warnings}");
     if given.is_some() {
@@ -121,7 +130,7 @@ fn check(output: &Path, written: &Written) -> Result<Report, Report> {
     let environment: Environment =
         written.variables.iter().map(|(name, _)| (name.clone(), STAND_IN.to_owned())).collect();
     let name = if output == Path::new(STDOUT) { Path::new("postern.yaml") } else { output };
-    let file = File::Text { path: name.with_extension("yaml"), text: written.text.clone() };
+    let file = File::Text { path: name.to_owned(), text: written.text.clone() };
     read(Sources { file, environment, zero_file: ZeroFile::default() }).map(|(_, checked)| checked.warnings)
 }
 

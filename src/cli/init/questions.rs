@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
+use super::write::SESSION_KEY;
+
 /// Answers so far, by the question's name.
 pub type Answers = BTreeMap<&'static str, String>;
 
@@ -221,26 +223,32 @@ impl Question {
 
 fn address(text: &str) -> Result<(), &'static str> {
     let is_loopback = |url: &Url| url.host_str().is_some_and(|host| host == "localhost" || host.starts_with("127."));
-    match Url::parse(text) {
-        Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => Ok(()),
+    let is_safe = |url: &Url| url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
+    match url(text) {
+        Some(url) if is_safe(&url) => Ok(()),
         _ => Err("an https address such as https://login.example.com; http on this machine only"),
     }
 }
 
+/// An address as it is written to the file: the parser would drop line breaks, and the file would have them. Neither issuers
+/// nor sites nor servers have a query, a fragment or a user's name.
+fn url(text: &str) -> Option<Url> {
+    let is_plain = !text.contains(|c: char| c.is_control() || c.is_whitespace());
+    let url = is_plain.then(|| Url::parse(text).ok()).flatten()?;
+    let is_bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    (is_bare && url.password().is_none()).then_some(url)
+}
+
 fn site(text: &str) -> Result<(), &'static str> {
     address(text)?;
-    let is_origin =
-        Url::parse(text).is_ok_and(|url| url.path() == "/" && url.query().is_none() && !text.ends_with('/'));
+    let is_origin = url(text).is_some_and(|url| url.path() == "/" && !text.ends_with('/'));
     if is_origin { Ok(()) } else { Err("scheme, host and port only, such as https://shop.example.com") }
 }
 
 fn upstream(text: &str) -> Result<(), &'static str> {
     let scheme = ["http", "https", "h2c"];
-    let is_server = Url::parse(text).is_ok_and(|url| {
-        scheme.contains(&url.scheme())
-            && url.host_str().is_some()
-            && matches!(url.path(), "" | "/")
-            && url.query().is_none()
+    let is_server = url(text).is_some_and(|url| {
+        scheme.contains(&url.scheme()) && url.host_str().is_some() && matches!(url.path(), "" | "/")
     });
     if is_server && !text.ends_with('/') { Ok(()) } else { Err("scheme, host and port, such as http://127.0.0.1:3000") }
 }
@@ -258,6 +266,10 @@ fn scopes(text: &str) -> Result<(), &'static str> {
 fn variable(text: &str) -> Result<(), &'static str> {
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let is_name = begins && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if text == SESSION_KEY {
+        // One value for both would make whoever knows the client's secret the maker of sessions.
+        return Err("another variable: this one holds the key of sessions");
+    }
     if is_name { Ok(()) } else { Err("the name of a variable: letters, digits and underscores") }
 }
 

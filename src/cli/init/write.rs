@@ -6,7 +6,7 @@ use super::advice::Leaf;
 use super::questions::{Answers, is};
 
 /// The variable that holds the key of sessions.
-const SESSION_KEY: &str = "POSTERN_SESSION_KEY";
+pub const SESSION_KEY: &str = "POSTERN_SESSION_KEY";
 
 /// A configuration as text.
 pub struct Written {

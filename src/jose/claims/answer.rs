@@ -85,7 +85,7 @@ fn stated(answer: &Claims, expected: &Expected<'_>) -> Result<Stated, Reason> {
     Ok(Stated {
         subject: subject.map(Box::from),
         client_id: client_id.map(Box::from),
-        kind: super::kind(answer, subject, client_id),
+        kind: super::kind::kind(answer),
         scopes: scopes(answer)?,
         expires_at,
         usable_from: Time::from_millis(from.millis().saturating_sub(skew_millis(expected.clock_skew))),
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!((stated.kind, stated.expires_at), (Kind::User, Time::from_seconds(NOW + 60)));
         assert!(stated.scopes.contains("read") && stated.scopes.contains("write"));
         let bare = judged(json!({"active": true, "aud": "api"})).unwrap();
-        assert_eq!((bare.kind, bare.expires_at), (Kind::Machine, Time::from_seconds(LAST_SECOND)));
+        assert_eq!((bare.kind, bare.expires_at), (Kind::User, Time::from_seconds(LAST_SECOND)));
     }
 
     #[test]

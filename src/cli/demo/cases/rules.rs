@@ -16,6 +16,7 @@ pub async fn run(check: &mut Check) {
     let gold = check.mint(&Mint::user("shop", "alice").scope("orders:read").claim("acr", "gold"));
     let get = |path: &str, token: &str| Ask::get(path).bearer(token);
     let post = |token: &str| Ask::new("POST", "/orders").json(&json!({ "item": "tea" })).bearer(token);
+    let namesake = check.mint(&Mint::user("batch", "batch").scope("orders:read").claim("sid", json!("s")));
     let longer = check.machine("orders:readonly");
     let cases = vec![
         ("scope of another method", "403 scope.missing", post(&reader)),
@@ -29,6 +30,11 @@ pub async fn run(check: &mut Check) {
         ("policy fails: the claim is missing", "403 policy.error", get("/orders/admin/totals", &reader)),
         ("claims match", "200", get("/check/claims/headers", &home)),
         ("a claim differs", "403 claims.mismatch", get("/check/claims/headers", &elsewhere)),
+        ("a machine, where machines alone may", "200", get("/check/machines/headers", &reader)),
+        ("a person, where machines alone may", "403 policy.denied", get("/check/machines/headers", &alice)),
+        ("a person with a client's name", "403 policy.denied", get("/check/machines/headers", &namesake)),
+        ("a person, where people alone may", "200", get("/check/people/headers", &alice)),
+        ("a machine, where people alone may", "403 policy.denied", get("/check/people/headers", &reader)),
         ("sign-in strong enough", "200", get("/check/step-up/headers", &gold)),
     ];
     rows(check, cases).await;
