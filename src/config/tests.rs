@@ -111,7 +111,7 @@ routes:
   - name: docs
     acces: public
   - just text
-clients: { web: { key_id: x } }
+telemetry: { otlp: {} }
 ";
     assert_eq!(
         report(text),
@@ -158,11 +158,11 @@ error: routes[1]: expected a map of keys, found the text `just text`
 12 |   - just text
    |     ^^^^^^^^^
 
-error: clients.web.key_id: not supported yet
-  --> postern.yaml:13:19
+error: telemetry.otlp: not supported yet
+  --> postern.yaml:13:14
    |
-13 | clients: { web: { key_id: x } }
-   |                   ^^^^^^
+13 | telemetry: { otlp: {} }
+   |              ^^^^
 "
     );
 }
@@ -277,11 +277,6 @@ fn claims_read_as_values_or_rules() {
 #[test]
 fn everything_the_documentation_names_and_this_version_lacks_is_refused_by_name() {
     let unbuilt = [
-        "clients: { a: { authentication: private_key_jwt } }",
-        "clients: { a: { authentication: tls_client_auth } }",
-        "clients: { a: { private_key: { file: x } } }",
-        "clients: { a: { key_id: x } }",
-        "clients: { a: { assertion: { file: x } } }",
         "telemetry: { otlp: {} }",
         "server: { mode: report_only }",
         "server: { mode: { enforce: 10% } }",

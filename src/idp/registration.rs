@@ -9,7 +9,7 @@ use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-use super::client_auth::ClientIdentity;
+use super::client_auth::{ClientIdentity, ClientKey, NoCredentials};
 use super::fetch::FetchError;
 use super::{Issuer, Question, Reply};
 use crate::wire::form::Form;
@@ -27,6 +27,16 @@ pub enum Par {
     Off,
 }
 
+/// When authorization requests are signed (RFC 9101).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestObject {
+    /// When the issuer demands it.
+    #[default]
+    Auto,
+    Signed,
+    Off,
+}
+
 /// One registration as it was configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegistrationSettings {
@@ -38,6 +48,9 @@ pub struct RegistrationSettings {
     /// Codes are bound to who asked for them (RFC 7636).
     pub pkce: bool,
     pub par: Par,
+    pub request_object: RequestObject,
+    /// What authorization requests are signed with.
+    pub key: Option<ClientKey>,
 }
 
 /// A registration with its issuer. Shared by all workers.
@@ -88,6 +101,12 @@ impl From<FetchError> for Unanswered {
     }
 }
 
+impl From<NoCredentials> for Unanswered {
+    fn from(error: NoCredentials) -> Self {
+        Self::Failed(error.to_string().into())
+    }
+}
+
 impl Registration {
     pub fn new(settings: RegistrationSettings, issuer: Arc<Issuer>) -> Arc<Self> {
         let room = || Arc::new(Semaphore::new(MOST_AT_ONCE));
@@ -125,18 +144,25 @@ impl Registration {
         mut form: Form,
     ) -> Result<Reply, Unanswered> {
         let turn = self.turn(cause).await?;
-        let mut headers = HeaderMap::new();
-        identity.apply(&mut form, &mut headers);
-        let issuer = Arc::clone(&self.issuer);
+        let (issuer, identity) = (Arc::clone(&self.issuer), identity.clone());
         let asked = async move {
-            let question =
-                Question { url: &url, form: &form, headers: &headers, accept: "application/json", within: DEADLINE };
+            let mut headers = HeaderMap::new();
+            identity.apply(&issuer, &mut form, &mut headers).await?;
+            let tls = identity.tls(&issuer);
+            let question = Question {
+                url: &url,
+                form: &form,
+                headers: &headers,
+                accept: "application/json",
+                tls: tls.as_ref(),
+                within: DEADLINE,
+            };
             let reply = issuer.post(question).await;
             drop(turn);
-            reply
+            Ok::<_, Unanswered>(reply?)
         };
         let ran = self.issuer.control().run(asked).await;
-        Ok(ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))??)
+        ran.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))?
     }
 
     /// The right to make one more request. Whom nobody knows does not wait: a queue of theirs would be as long as they like.

@@ -5,6 +5,7 @@
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
@@ -76,12 +77,20 @@ impl SigningKey {
         let der = Zeroizing::new([&BEFORE[..], &scalar[..]].concat());
         let encoded = Zeroizing::new(STANDARD.encode(&*der));
         let pem = Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *encoded));
-        let unnamed = Self::from_pem(Algorithm::Es256, "", pem.as_bytes())?;
-        let member = |name: &str| unnamed.public_jwk.get(name).cloned().unwrap_or_default();
-        // Section 3.2: the required members in lexicographic order.
-        let canonical = format!("{{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":{},\"y\":{}}}", member("x"), member("y"));
-        let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes());
-        Self::from_pem(Algorithm::Es256, &URL_SAFE_NO_PAD.encode(thumbprint), pem.as_bytes())
+        Self::named_by_thumbprint(Algorithm::Es256, pem.as_bytes())
+    }
+
+    /// As [`SigningKey::from_pem`], named by its thumbprint (RFC 7638).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn named_by_thumbprint(algorithm: Algorithm, pem: &[u8]) -> Result<Self, SignError> {
+        let mut key = Self::from_pem(algorithm, "", pem)?;
+        key.kid = thumbprint(&key.public_jwk).into();
+        if let Value::Object(members) = &mut key.public_jwk {
+            members.insert("kid".to_owned(), (&*key.kid).into());
+        }
+        Ok(key)
     }
 
     /// From a PKCS#8 private key (for RSA also PKCS#1) in PEM.
@@ -149,6 +158,23 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
+/// RFC 7638 section 3.2: the digest of the members that a key of this type must have, in lexicographic order.
+fn thumbprint(jwk: &Value) -> String {
+    let member = |name: &str| jwk.get(name).and_then(Value::as_str).map(|text| format!("\"{name}\":\"{text}\""));
+    let members: Vec<String> = ["crv", "e", "kty", "n", "x", "y"].into_iter().filter_map(member).collect();
+    let canonical = format!("{{{}}}", members.join(","));
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
+}
+
+/// Signs `payload` with a secret that the reader has as well (HS256): what a client with no key of its own shows its
+/// issuer (OpenID Connect Core section 9). Nothing that is read here is signed like that.
+pub fn sign_with_secret(secret: &[u8], typ: &str, payload: &Value) -> String {
+    let header = serde_json::json!({ "alg": "HS256", "typ": typ }).to_string();
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload.to_string()));
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
 /// jsonwebtoken's name of an algorithm that it can sign with.
 fn signer_name(algorithm: Algorithm) -> Result<jsonwebtoken::Algorithm, SignError> {
     use jsonwebtoken::Algorithm as Name;
@@ -198,6 +224,15 @@ mod tests {
         for none in [[0; 32], [0xff; 32]] {
             assert!(SigningKey::from_p256_scalar(&none).is_err());
         }
+    }
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_7638_section_3_1() {
+        let jwk = serde_json::json!({
+            "kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
+            "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+        });
+        assert_eq!(thumbprint(&jwk), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! `clients`, checked: an issuer that is there, credentials that fit the method, and grant types as a plain list.
 
 use super::findings::Findings;
-use super::settings::{ClientCredentials, ClientSettings, IssuerSettings};
-use super::{access, grants, issuers};
+use super::settings::{ClientSettings, IssuerSettings};
+use super::{access, credentials, grants};
 use crate::config::ValuePath;
-use crate::config::client::{Authentication, Client, Pkce};
+use crate::config::client::{Client, Pkce};
 
 /// Checks all; the entries that are in order come out by name.
 pub(super) fn clients(findings: &mut Findings<'_>, known: &[IssuerSettings]) -> Vec<ClientSettings> {
@@ -27,7 +27,10 @@ fn one(
     super::name(findings, at, "a client", name);
     let issuer = issuer(findings, at, known, written.issuer.as_deref());
     let client_id = client_id(findings, at, written.client_id.as_deref());
-    let credentials = credentials(findings, at, written);
+    let key = credentials::key(findings, at, written);
+    let of_issuer = issuer.and_then(|at| known.get(at));
+    let credentials = credentials::credentials(findings, at, written, (key.as_ref(), of_issuer));
+    credentials::signed_requests(findings, at, written);
     access::scopes(findings, &at.key("scopes"), &written.scopes);
     if written.pkce == Pkce::Off {
         let message = "a code that leaks can be redeemed by whoever finds it";
@@ -50,6 +53,8 @@ fn one(
         scopes: written.scopes.clone(),
         pkce: written.pkce,
         par: written.par,
+        key,
+        request_object: written.request_object,
     })
 }
 
@@ -83,30 +88,4 @@ fn client_id(findings: &mut Findings<'_>, at: &ValuePath, written: Option<&str>)
         return None;
     }
     Some(client_id.into())
-}
-
-fn credentials(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<ClientCredentials> {
-    let key = at.key("client_secret");
-    let method = written.authentication;
-    match (method, &written.client_secret) {
-        (Authentication::None, None) => Some(ClientCredentials::None),
-        (Authentication::None, Some(_)) => {
-            findings.error_with(&key, "a secret is of no use to `authentication: none`", "leave one of the two out");
-            None
-        }
-        (_, None) => {
-            findings.missing(
-                at,
-                "client_secret",
-                format!("`{{ env: NAME }}` or `{{ file: PATH }}`: `authentication: {}` shows it", method.word()),
-            );
-            None
-        }
-        (Authentication::SecretBasic, Some(secret)) => {
-            issuers::secret(findings, &key, secret).map(ClientCredentials::SecretBasic)
-        }
-        (Authentication::SecretPost, Some(secret)) => {
-            issuers::secret(findings, &key, secret).map(ClientCredentials::SecretPost)
-        }
-    }
 }

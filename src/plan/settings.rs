@@ -14,13 +14,14 @@ use url::Url;
 use super::patterns::{HostPattern, PathPattern};
 use crate::authn::PasswordSettings;
 use crate::config::Report;
-use crate::config::client::{GrantType, Par, Pkce};
+use crate::config::client::{AssertionAudience, GrantType, Par, Pkce, RequestObject};
 use crate::config::forward::AccessToken;
 use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
 use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
+use crate::jose::SigningKey;
 use crate::kv::RedisSettings;
 use crate::login::{Allowed, Brand, Flow, Landing, Mode};
 use crate::outbound::TokenTarget;
@@ -217,6 +218,10 @@ pub struct ClientSettings {
     pub scopes: Vec<String>,
     pub pkce: Pkce,
     pub par: Par,
+    /// What it signs authorization requests with.
+    pub key: Option<Arc<SigningKey>>,
+    /// With `signed` there is a key.
+    pub request_object: RequestObject,
 }
 
 /// How a client shows who it is.
@@ -225,6 +230,11 @@ pub enum ClientCredentials {
     None,
     SecretBasic(Secret),
     SecretPost(Secret),
+    SecretJwt(Secret, AssertionAudience),
+    PrivateKeyJwt(Arc<SigningKey>, AssertionAudience),
+    AssertionFile(PathBuf),
+    /// `None`: the certificate of the issuer's `tls`, which is there then.
+    Tls(Option<CertificateFiles>),
 }
 
 #[derive(Clone, Debug)]

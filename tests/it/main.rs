@@ -15,6 +15,7 @@ mod actions;
 mod answers;
 mod basic;
 mod browser;
+mod client_auth;
 mod contracts;
 mod demo;
 mod docs;

@@ -1,0 +1,1 @@
+//! Signed authorization requests (RFC 9101), in the address and pushed (RFC 9126).
