@@ -6,42 +6,21 @@ use std::time::Duration;
 
 use postern::clock::{ManualClock, Time};
 use postern::devidp::{Authentication, ClientEntry, GrantType, Mint, Provider, Settings};
-use postern::jose::{Algorithm, SigningKey};
-use rcgen::KeyPair;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::Folder;
 use crate::support::inside::Inside;
+use crate::support::keys::ClientKey;
 use crate::support::raw;
 use crate::support::tokens::said;
 use crate::support::upstream::{Reply, Seen, Upstream, answer};
 
-mod signed_requests;
+mod certificates;
 
 /// Seconds since 1970 when a test begins.
 const START: u64 = 1_700_000_000;
 const SECRET: &str = "a secret of thirty-two bytes: &=%";
 const HOST: &str = "gw.test";
-
-/// A client's key: the file and what the issuer knows of it.
-struct Key {
-    folder: Folder,
-    public: Value,
-}
-
-impl Key {
-    fn new() -> Self {
-        let (folder, pem) = (Folder::new(), KeyPair::generate().expect("a key").serialize_pem());
-        folder.write("client.pem", &pem);
-        let key = SigningKey::named_by_thumbprint(Algorithm::Es256, pem.as_bytes()).expect("a P-256 key");
-        Self { folder, public: key.public_jwk().clone() }
-    }
-
-    /// As the configuration names it.
-    fn line(&self) -> String {
-        format!("private_key: {{ file: '{}' }}", self.folder.path("client.pem").display())
-    }
-}
 
 /// A gateway before an issuer, with one client that gets tokens and asks about those of others.
 struct World {
@@ -121,7 +100,7 @@ fn secret_jwt() -> (String, ClientEntry) {
     (format!("authentication: client_secret_jwt, client_secret: '{SECRET}'"), registered)
 }
 
-fn private_key_jwt(key: &Key) -> (String, ClientEntry) {
+fn private_key_jwt(key: &ClientKey) -> (String, ClientEntry) {
     let registered = ClientEntry {
         authentication: Authentication::PrivateKeyJwt,
         jwks: vec![key.public.clone()],
@@ -132,7 +111,7 @@ fn private_key_jwt(key: &Key) -> (String, ClientEntry) {
 
 #[tokio::test]
 async fn the_provider_believes_assertions_signed_with_the_secret_or_the_key() {
-    let key = Key::new();
+    let key = ClientKey::new();
     for (client, registered) in [secret_jwt(), private_key_jwt(&key)] {
         for audience in ["", ", assertion_audience: token_endpoint"] {
             let world = World::start(&format!("{client}{audience}"), registered.clone(), false).await;
@@ -150,7 +129,7 @@ async fn the_provider_believes_assertions_signed_with_the_secret_or_the_key() {
 
 #[tokio::test]
 async fn another_key_or_secret_is_not_believed_and_nothing_goes_up() {
-    let (key, other) = (Key::new(), Key::new());
+    let (key, other) = (ClientKey::new(), ClientKey::new());
     let wrong_key = (private_key_jwt(&key).0, private_key_jwt(&other).1);
     let wrong_secret = (secret_jwt().0.replace("thirty-two", "thirty-six"), secret_jwt().1);
     for (client, registered) in [wrong_key, wrong_secret] {
@@ -164,7 +143,7 @@ async fn another_key_or_secret_is_not_believed_and_nothing_goes_up() {
 
 #[tokio::test]
 async fn assertions_are_for_the_issuer_live_a_minute_and_come_once() {
-    let key = Key::new();
+    let key = ClientKey::new();
     for (client, registered) in [secret_jwt(), private_key_jwt(&key)] {
         let world = World::start(&client, registered, true).await;
         let mut ids = Vec::new();
