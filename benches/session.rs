@@ -15,7 +15,7 @@ use postern::clock::{ManualClock, Time};
 use postern::control::Control;
 use postern::idp::{
     Audiences, ClientAuth, ClientIdentity, Endpoints, Fetch, Issuer, IssuerSettings, KeySource, Par, Registration,
-    RegistrationSettings, TokenType,
+    RegistrationSettings, RequestObject, TokenType,
 };
 use postern::jose::AlgorithmSet;
 use postern::kv::{Kv, MemoryKv, MemoryKvLimits};
@@ -70,8 +70,15 @@ fn registration(hands: &ManualClock) -> Arc<Registration> {
     };
     let issuer = Issuer::new(issuer, hands.clock(), Control::current(), Fetch::new(hands.clock()));
     let identity = ClientIdentity { client_id: "shop".into(), auth: ClientAuth::None };
-    let settings =
-        RegistrationSettings { name: "shop-web".into(), identity, scope: "openid".into(), pkce: true, par: Par::Off };
+    let settings = RegistrationSettings {
+        name: "shop-web".into(),
+        identity,
+        scope: "openid".into(),
+        pkce: true,
+        par: Par::Off,
+        request_object: RequestObject::Off,
+        key: None,
+    };
     Registration::new(settings, issuer)
 }
 
