@@ -15,7 +15,7 @@ use postern::clock::{ManualClock, Time};
 use postern::control::Control;
 use postern::idp::{
     Audiences, ClientAuth, ClientIdentity, Endpoints, Fetch, Issuer, IssuerSettings, KeySource, Par, Registration,
-    RegistrationSettings, TokenType,
+    RegistrationSettings, RequestObject, TokenType,
 };
 use postern::jose::AlgorithmSet;
 use postern::kv::{Kv, MemoryKv, MemoryKvLimits};
@@ -74,9 +74,10 @@ fn registration(hands: &ManualClock) -> Arc<Registration> {
         name: "shop-web".into(),
         identity,
         scope: "openid".into(),
-        request_key: None,
         pkce: true,
         par: Par::Off,
+        request_object: RequestObject::Off,
+        key: None,
     };
     Registration::new(settings, issuer)
 }

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::issuer::Algorithm;
 use super::secret::SecretRef;
 use super::values::words;
 
@@ -30,24 +31,24 @@ pub struct Client {
     pub client_secret: Option<SecretRef>,
     /// How it shows the issuer who it is (RFC 6749 section 2.3).
     pub authentication: Authentication,
-    /// Its private key in PEM, for `private_key_jwt`: RSA, P-256, P-384 or Ed25519.
+    /// The private key that it signs assertions and authorization requests with: PKCS#8 in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_key: Option<SecretRef>,
-    /// The name under which the issuer knows the key; otherwise its thumbprint (RFC 7638).
+    /// What the issuer calls that key; its thumbprint (RFC 7638) unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// Whom its assertions are for, with `client_secret_jwt` and `private_key_jwt`; `issuer` unless it says otherwise.
+    /// How it signs; what the key is for unless given, RS256 with RSA keys.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub assertion_audience: Option<AssertionAudience>,
-    /// For `private_key_jwt` without a key of Postern's own: the file that holds an assertion, replaced there before it
-    /// ends, such as a projected token of Kubernetes.
+    pub signing_algorithm: Option<Algorithm>,
+    /// An assertion that somebody else makes and renews, instead of one signed with `private_key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assertion: Option<AssertionFile>,
-    /// The certificate that it shows, for `tls_client_auth` and `self_signed_tls_client_auth`; the issuer's unless given.
+    /// Whom its assertions are for; the issuer unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Certificate>,
-    /// Whether authorization requests are signed with `private_key` (RFC 9101).
-    pub request_object: RequestObject,
+    pub assertion_audience: Option<AssertionAudience>,
+    /// The certificate that it shows (RFC 8705); that of the issuer's `tls` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClientCertificate>,
     /// The grant types that Postern may use with this registration: a list, or one named set.
     pub allowed_grant_types: GrantTypes,
     /// Whether access tokens may come through the browser.
@@ -58,6 +59,32 @@ pub struct Client {
     pub pkce: Pkce,
     /// Pushed authorization requests (RFC 9126).
     pub par: Par,
+    /// Authorization requests that are signed with `private_key` (RFC 9101).
+    pub request_object: RequestObject,
+}
+
+/// A token that the platform puts into a file and renews there, such as a projected service account token of Kubernetes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssertionFile {
+    /// Where it is, relative to the configuration file.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// A certificate of one client of an issuer.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientCertificate {
+    /// The certificate chain, in PEM.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<PathBuf>,
 }
 
 /// Where an assertion lies.
@@ -91,15 +118,16 @@ impl Default for Client {
             authentication: Authentication::default(),
             private_key: None,
             key_id: None,
-            assertion_audience: None,
+            signing_algorithm: None,
             assertion: None,
+            assertion_audience: None,
             tls: None,
-            request_object: RequestObject::default(),
             allowed_grant_types: GrantTypes::default(),
             allow_access_tokens_via_browser: false,
             scopes: SCOPES.map(str::to_owned).to_vec(),
             pkce: Pkce::default(),
             par: Par::default(),
+            request_object: RequestObject::default(),
         }
     }
 }
@@ -107,18 +135,18 @@ impl Default for Client {
 words! {
     /// How a client shows the issuer who it is.
     Authentication {
-        #[default] SecretBasic = "client_secret_basic", SecretPost = "client_secret_post",
-        SecretJwt = "client_secret_jwt", PrivateKeyJwt = "private_key_jwt", TlsClientAuth = "tls_client_auth",
-        SelfSignedTlsClientAuth = "self_signed_tls_client_auth", None = "none",
+        #[default] SecretBasic = "client_secret_basic", SecretPost = "client_secret_post", SecretJwt = "client_secret_jwt",
+        PrivateKeyJwt = "private_key_jwt", Tls = "tls_client_auth", SelfSignedTls = "self_signed_tls_client_auth",
+        None = "none",
     }
 }
 words! {
-    /// Whether authorization requests are signed.
-    RequestObject { #[default] Off = "off", Signed = "signed" }
+    /// Whom an assertion names as its audience.
+    AssertionAudience { #[default] Issuer = "issuer", TokenEndpoint = "token_endpoint" }
 }
 words! {
-    /// Whom a client's assertions name as their audience.
-    AssertionAudience { #[default] Issuer = "issuer", TokenEndpoint = "token_endpoint" }
+    /// Whether authorization requests are signed; `auto`: when the issuer demands it.
+    RequestObject { #[default] Auto = "auto", Signed = "signed", Off = "off" }
 }
 words! {
     /// Whether codes are bound to who asked for them.

@@ -111,7 +111,7 @@ routes:
   - name: docs
     acces: public
   - just text
-clients: { web: { assertion: x } }
+telemetry: { otlp: {} }
 ";
     assert_eq!(
         report(text),
@@ -158,11 +158,11 @@ error: routes[1]: expected a map of keys, found the text `just text`
 12 |   - just text
    |     ^^^^^^^^^
 
-error: clients.web.assertion: expected a map of keys, found another kind of value
-  --> postern.yaml:13:30
+error: telemetry.otlp: not supported yet
+  --> postern.yaml:13:14
    |
-13 | clients: { web: { assertion: • } }
-   |                              ^
+13 | telemetry: { otlp: {} }
+   |              ^^^^
 "
     );
 }

@@ -13,9 +13,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::Reply;
-use super::registration::{Cause, Par, Registration, Unanswered};
-use crate::caller::Claims;
-use crate::jose::{SigningKey, json};
+use super::registration::{Cause, Par, Registration, RequestObject, Unanswered};
+use crate::jose::json;
 use crate::seal::{Secret, random};
 use crate::wire::form::Form;
 
@@ -42,6 +41,14 @@ impl Verifier {
         URL_SAFE_NO_PAD.encode(digest(&SHA256, self.0.expose().as_bytes()))
     }
 }
+
+/// RFC 9101 section 10.8: no other token of the client can be taken for a request.
+const REQUEST_TYPE: &str = "oauth-authz-req+jwt";
+/// How long a signed request is good for: a browser carries it at once, a slow one too. Seconds.
+const REQUEST_LIFE: u64 = 300;
+/// What stands beside a signed request: they must be there and agree with it (OpenID Connect Core section 6.1). Nothing in
+/// them is new to whoever sees the address.
+const BESIDE_REQUEST: [&str; 3] = ["client_id", "response_type", "scope"];
 
 /// What one attempt asks the provider for.
 #[derive(Clone, Copy, Debug)]
@@ -123,8 +130,8 @@ impl Registration {
     /// [`AuthorizeError`] when the provider's endpoints are not known, or a request that must be pushed was not taken.
     pub async fn authorization_address(&self, request: &AuthorizationRequest<'_>) -> Result<Url, AuthorizeError> {
         let metadata = self.issuer().metadata();
+        let endpoints = self.settings().identity.endpoints(&metadata);
         let endpoint = metadata.endpoints.authorization.as_ref().ok_or(Unanswered::NoEndpoint("authorization"))?;
-        let endpoints = self.issuer().endpoints(&self.settings().identity);
         let pushed_to = match self.settings().par {
             Par::Off if !metadata.requires_par => None,
             Par::Auto => endpoints.par.clone(),
@@ -132,65 +139,63 @@ impl Registration {
                 Some(endpoints.par.clone().ok_or(Unanswered::NoEndpoint("pushed authorization request"))?)
             }
         };
-        let parameters = match &self.settings().request_key {
-            None if metadata.requires_signed_requests => {
-                return Err(AuthorizeError::NotTaken("it takes signed requests only: `request_object: signed`".into()));
-            }
-            None => request.parameters(),
-            Some(key) => self.signed(key, request, pushed_to.is_some())?,
-        };
+        let parameters = self.signed(request.parameters(), metadata.requires_signed_requests).await?;
         let Some(pushed_to) = pushed_to else { return Ok(address(endpoint, &parameters)) };
         // Section 2.1: all parameters of the request, the client id among them, whatever the client's authentication.
-        let form = parameters.iter().fold(Form::default(), |form, (name, value)| form.with(name, value));
+        // Section 3: of a signed request, nothing beside it.
+        let is_signed = parameters.iter().any(|(name, _)| *name == "request");
+        let parameters = parameters.iter().filter(|(name, _)| !is_signed || matches!(*name, "client_id" | "request"));
+        let form = parameters.fold(Form::default(), |form, (name, value)| form.with(name, value));
         let reference = reference(&self.ask(Cause::Visitor, pushed_to, form).await?)?;
         Ok(address(endpoint, &[("client_id", request.client_id.into()), ("request_uri", reference.into())]))
     }
 }
 
-/// A request object is made anew for each attempt and used at once.
-const REQUEST_LIFETIME: Duration = Duration::from_secs(300);
-
 impl Registration {
-    /// The request as one signed piece (RFC 9101 section 4), beside which stands only what has to: the client (section 5),
-    /// and for OpenID Connect (Core section 6.1) what makes it such a request. Pushed, it stands alone (RFC 9126 section 3).
-    fn signed<'a>(
+    /// The parameters as one signed `request` (RFC 9101) where that is wanted; what OpenID Connect Core section 6.1 wants
+    /// to see beside it stays beside it.
+    async fn signed<'a>(
         &self,
-        key: &SigningKey,
-        request: &AuthorizationRequest<'a>,
-        is_pushed: bool,
+        parameters: Parameters<'a>,
+        is_demanded: bool,
     ) -> Result<Parameters<'a>, AuthorizeError> {
-        let now = self.issuer().clock().now();
-        let mut claims: Claims =
-            request.parameters().into_iter().map(|(name, text)| (name.to_owned(), json_of(name, &text))).collect();
-        let issuer = &*self.issuer().settings().issuer;
-        let expires_at = now.plus(REQUEST_LIFETIME).seconds();
-        let frame = [
-            ("iss", Value::from(request.client_id)),
-            ("aud", issuer.into()),
-            ("iat", now.seconds().into()),
-            ("nbf", now.seconds().into()),
-            ("exp", expires_at.into()),
-            ("jti", random::token().into()),
-        ];
-        claims.extend(frame.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        let object = key.sign(Some("oauth-authz-req+jwt"), &Value::Object(claims));
-        let object = object.map_err(|error| Unanswered::Failed(error.to_string().into()))?;
-        let mut parameters: Parameters<'a> = vec![("client_id", request.client_id.into())];
-        if !is_pushed {
-            parameters.push(("response_type", request.response_type.into()));
-            parameters.push(("scope", request.scope.into()));
-        }
-        parameters.push(("request", object.into()));
-        Ok(parameters)
+        let key = match (self.settings().request_object, &self.settings().key) {
+            (RequestObject::Off, _) => return Ok(parameters),
+            (RequestObject::Auto, _) if !is_demanded => return Ok(parameters),
+            (_, Some(key)) => key.clone(),
+            (_, None) => {
+                return Err(AuthorizeError::NotTaken("it demands signed requests, and the client has no key".into()));
+            }
+        };
+        let claims =
+            request_claims(&parameters, &self.issuer().settings().issuer, self.issuer().clock().now().seconds());
+        let signing = async move { key.0.sign(Some(REQUEST_TYPE), &claims) };
+        let signed = self.issuer().control().run(signing).await;
+        let signed = signed.map_err(|stopped| Unanswered::Failed(stopped.to_string().into()))?;
+        let signed = signed.map_err(|_| Unanswered::Failed("the request can't be signed".into()))?;
+        let mut beside: Parameters<'a> =
+            parameters.into_iter().filter(|(name, _)| BESIDE_REQUEST.contains(name)).collect();
+        beside.push(("request", signed.into()));
+        Ok(beside)
     }
 }
 
-/// RFC 9101 section 4: numbers stay numbers.
-fn json_of(name: &str, text: &str) -> Value {
-    match (name, text.parse::<u64>()) {
-        ("max_age", Ok(seconds)) => seconds.into(),
-        _ => text.into(),
+/// What a signed request says: who asks whom, and every parameter (RFC 9101 section 4).
+fn request_claims(parameters: &Parameters<'_>, issuer: &str, now: u64) -> Value {
+    let mut claims: serde_json::Map<String, Value> =
+        parameters.iter().map(|(name, value)| ((*name).to_owned(), (&**value).into())).collect();
+    // Section 4: a number is a number in JSON.
+    if let Some(seconds) = claims.get("max_age").and_then(Value::as_str).and_then(|text| text.parse::<u64>().ok()) {
+        claims.insert("max_age".to_owned(), seconds.into());
     }
+    let client_id = claims.get("client_id").cloned().unwrap_or_default();
+    claims.insert("iss".to_owned(), client_id);
+    claims.insert("aud".to_owned(), issuer.into());
+    claims.insert("jti".to_owned(), random::token().into());
+    claims.insert("iat".to_owned(), now.into());
+    claims.insert("nbf".to_owned(), now.into());
+    claims.insert("exp".to_owned(), (now + REQUEST_LIFE).into());
+    Value::Object(claims)
 }
 
 /// `request_uri` of the answer (RFC 9126 section 2.2).

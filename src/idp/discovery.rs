@@ -45,14 +45,14 @@ impl Endpoints {
 pub struct Metadata {
     pub jwks: Option<Url>,
     pub endpoints: Endpoints,
-    /// `mtls_endpoint_aliases`: instead of those, for clients that show a certificate (RFC 8705 section 5).
-    pub mtls: Endpoints,
-    /// `require_signed_request_object` (RFC 9101 section 10.5).
-    pub requires_signed_requests: bool,
+    /// The same for clients that show a certificate: `mtls_endpoint_aliases` (RFC 8705 section 5), where it has them.
+    pub mtls_endpoints: Endpoints,
     /// `authorization_response_iss_parameter_supported` (RFC 9207 section 3).
     pub names_itself_in_answers: bool,
     /// `require_pushed_authorization_requests` (RFC 9126 section 5).
     pub requires_par: bool,
+    /// `require_signed_request_object` (RFC 9101 section 10.5).
+    pub requires_signed_requests: bool,
     /// `code_challenge_methods_supported` has `S256`. `None`: the document does not say.
     pub takes_s256: Option<bool>,
 }
@@ -133,38 +133,30 @@ impl Discovery<'_> {
             "http" => may_be_plain && (self.allow_http || is_loopback(address)),
             _ => false,
         };
-        let address_in = |members: &Claims, name: &str| {
+        let address = |members: &Claims, name: &str| {
             let text = members.get(name).and_then(Value::as_str)?;
             Url::parse(text).ok().filter(|url| is_good(url) && url.has_host() && url.fragment().is_none())
         };
-        let address = |name: &str| address_in(metadata, name);
-        let aliases = metadata.get("mtls_endpoint_aliases").and_then(Value::as_object);
-        let alias = |name: &str| aliases.and_then(|aliases| address_in(aliases, name));
+        let endpoints = |members: &Claims| Endpoints {
+            authorization: address(members, "authorization_endpoint"),
+            token: address(members, "token_endpoint"),
+            introspection: address(members, "introspection_endpoint"),
+            revocation: address(members, "revocation_endpoint"),
+            userinfo: address(members, "userinfo_endpoint"),
+            end_session: address(members, "end_session_endpoint"),
+            par: address(members, "pushed_authorization_request_endpoint"),
+        };
+        let everybodys = endpoints(metadata);
+        let aliases = metadata.get("mtls_endpoint_aliases").and_then(Value::as_object).map(endpoints);
         let flag = |name: &str| metadata.get(name) == Some(&Value::Bool(true));
         let challenges = metadata.get("code_challenge_methods_supported").and_then(Value::as_array);
         Metadata {
-            jwks: address("jwks_uri"),
-            endpoints: Endpoints {
-                authorization: address("authorization_endpoint"),
-                token: address("token_endpoint"),
-                introspection: address("introspection_endpoint"),
-                revocation: address("revocation_endpoint"),
-                userinfo: address("userinfo_endpoint"),
-                end_session: address("end_session_endpoint"),
-                par: address("pushed_authorization_request_endpoint"),
-            },
-            mtls: Endpoints {
-                authorization: alias("authorization_endpoint"),
-                token: alias("token_endpoint"),
-                introspection: alias("introspection_endpoint"),
-                revocation: alias("revocation_endpoint"),
-                userinfo: alias("userinfo_endpoint"),
-                end_session: alias("end_session_endpoint"),
-                par: alias("pushed_authorization_request_endpoint"),
-            },
-            requires_signed_requests: flag("require_signed_request_object"),
+            jwks: address(metadata, "jwks_uri"),
+            mtls_endpoints: aliases.map_or_else(|| everybodys.clone(), |aliases| aliases.or(&everybodys)),
+            endpoints: everybodys,
             names_itself_in_answers: flag("authorization_response_iss_parameter_supported"),
             requires_par: flag("require_pushed_authorization_requests"),
+            requires_signed_requests: flag("require_signed_request_object"),
             takes_s256: challenges.map(|methods| methods.iter().any(|method| method == "S256")),
         }
     }

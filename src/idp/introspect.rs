@@ -13,8 +13,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::breaker::{Breaker, BreakerState, Leave, LeftAlone};
+use super::client_auth::NoCredentials;
 use super::fetch::kept::Kept;
-use super::{ClientIdentity, FetchError, Issuer, Question, Reply, Unproven};
+use super::{ClientIdentity, FetchError, FetchTls, Issuer, Question, Reply};
 use crate::caller::Claims;
 use crate::clock::Clock;
 use crate::jose::claims::answer::{Life, life};
@@ -48,6 +49,7 @@ pub struct Introspector {
     settings: IntrospectorSettings,
     clock: Clock,
     kept: Kept,
+    tls: Option<FetchTls>,
     breaker: Arc<Breaker>,
     last_error: Mutex<Option<Arc<str>>>,
 }
@@ -77,6 +79,8 @@ pub enum IntrospectError {
     #[error(transparent)]
     LeftAlone(#[from] LeftAlone),
     #[error(transparent)]
+    NoCredentials(#[from] NoCredentials),
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The question was not asked.
     #[error(transparent)]
@@ -98,7 +102,7 @@ pub enum IntrospectError {
 impl IntrospectError {
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NoEndpoint | Self::Unproven(_) | Self::Fetch(_) | Self::Deadline(_) => {
+            Self::NoEndpoint | Self::NoCredentials(_) | Self::Fetch(_) | Self::Deadline(_) => {
                 Reason::IntrospectionUnreachable
             }
             Self::LeftAlone(_) => Reason::IntrospectionBroken,
@@ -129,7 +133,8 @@ impl IntrospectError {
 impl Introspector {
     pub fn new(issuer: Arc<Issuer>, settings: IntrospectorSettings, clock: Clock) -> Self {
         let kept = Kept::new(issuer.control().clone(), clock.clone());
-        Self { issuer, settings, clock, kept, breaker: Arc::default(), last_error: Mutex::default() }
+        let tls = settings.client.tls(&issuer);
+        Self { issuer, settings, clock, kept, tls, breaker: Arc::default(), last_error: Mutex::default() }
     }
 
     pub fn issuer(&self) -> &Arc<Issuer> {
@@ -196,10 +201,12 @@ impl Introspector {
     }
 
     async fn question(&self, token: &Secret) -> Result<Introspected, IntrospectError> {
-        let url = self.issuer.endpoints(&self.settings.client).introspection.ok_or(IntrospectError::NoEndpoint)?;
+        let client = &self.settings.client;
+        let url = client.endpoints(&self.issuer.metadata()).introspection.clone();
+        let url = url.ok_or(IntrospectError::NoEndpoint)?;
         let mut form = Form::default().with("token", token.expose()).with("token_type_hint", "access_token");
         let mut headers = HeaderMap::new();
-        self.settings.client.apply(&mut form, &mut headers, &self.issuer.occasion(&self.issuer.metadata()))?;
+        client.apply(&self.issuer, &mut form, &mut headers).await?;
         let reply = self.post(&url, &form, &headers).await?;
         match reply.status {
             StatusCode::OK => {}
@@ -217,8 +224,8 @@ impl Introspector {
     async fn post(&self, url: &Url, form: &Form, headers: &HeaderMap) -> Result<Reply, FetchError> {
         let accept = if self.settings.signed { SIGNED } else { JSON };
         let begun = self.clock.tick();
-        let question =
-            Question { url, form, headers, accept, within: self.settings.timeout, tls: self.settings.client.tls() };
+        let tls = self.tls.as_ref();
+        let question = Question { url, form, headers, accept, tls, within: self.settings.timeout };
         match self.issuer.post_kept(question, &self.kept, false).await {
             Err(error) if error.is_broken_off() => {
                 let left = self.settings.timeout.saturating_sub(self.clock.tick().since(begun));

@@ -92,6 +92,7 @@ impl KeyRing {
             current: ArcSwapOption::empty(),
             metadata: Arc::new(ArcSwap::from_pointee(Metadata {
                 endpoints: settings.endpoints.clone(),
+                mtls_endpoints: settings.endpoints.clone(),
                 ..Metadata::default()
             })),
             asked: Mutex::default(),
@@ -297,7 +298,8 @@ impl Loader {
         let discovery = Discovery { issuer, tls: tls.as_ref(), allow_http: *allow_http };
         let told = discovery.metadata(&self.fetch).await?;
         let url = told.jwks.clone();
-        self.metadata.store(Arc::new(Metadata { endpoints: endpoints.or(&told.endpoints), ..told }));
+        let mtls_endpoints = endpoints.or(&told.mtls_endpoints);
+        self.metadata.store(Arc::new(Metadata { endpoints: endpoints.or(&told.endpoints), mtls_endpoints, ..told }));
         self.address = Some((url.clone(), asked));
         Ok(url)
     }

@@ -27,11 +27,11 @@ use http::HeaderMap;
 use url::Url;
 
 pub use crate::jose::{Audiences, TokenType};
-pub use client_auth::{AssertionAudience, ClientAuth, ClientIdentity, Occasion, Unproven};
+pub use client_auth::{AssertionAudience, Certificate, ClientAuth, ClientIdentity, ClientKey};
 pub use discovery::{Endpoints, Metadata};
 pub use fetch::{Fetch, FetchError, FetchTls, Reply};
 pub use keys::{Keys, KeysUnavailable};
-pub use registration::{Par, Registration, RegistrationSettings};
+pub use registration::{Par, Registration, RegistrationSettings, RequestObject};
 pub use token::{Grant, TokenError, TokenSet};
 
 use crate::clock::Clock;
@@ -178,6 +178,8 @@ pub struct Question<'a> {
     pub headers: &'a HeaderMap,
     /// Media types that are understood.
     pub accept: &'static str,
+    /// Who shows which certificate, and trusts whom: see [`ClientIdentity::tls`].
+    pub tls: Option<&'a FetchTls>,
     /// The deadline for all of it.
     pub within: Duration,
     /// Instead of the issuer's own TLS settings.
@@ -298,9 +300,8 @@ impl Issuer {
     }
 
     fn asked<'a>(&'a self, question: Question<'a>) -> Asked<'a> {
-        let IssuerSettings { tls, allow_http, .. } = &*self.settings;
-        let Question { url, form, headers, accept, within: _, tls: own } = question;
-        Asked { url, form, headers, accept, tls: own.or(tls.as_ref()), allow_http: *allow_http, limit: ANSWER_LIMIT }
+        let Question { url, form, headers, accept, tls, within: _ } = question;
+        Asked { url, form, headers, accept, tls, allow_http: self.settings.allow_http, limit: ANSWER_LIMIT }
     }
 
     /// What its access tokens must be like.

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-use super::client_auth::{ClientIdentity, Unproven};
+use super::client_auth::{ClientIdentity, ClientKey, NoCredentials};
 use super::fetch::FetchError;
 use super::{Issuer, Question, Reply};
 use crate::jose::SigningKey;
@@ -28,6 +28,16 @@ pub enum Par {
     Off,
 }
 
+/// When authorization requests are signed (RFC 9101).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestObject {
+    /// When the issuer demands it.
+    #[default]
+    Auto,
+    Signed,
+    Off,
+}
+
 /// One registration as it was configured.
 #[derive(Clone, Debug)]
 pub struct RegistrationSettings {
@@ -41,6 +51,9 @@ pub struct RegistrationSettings {
     /// Codes are bound to who asked for them (RFC 7636).
     pub pkce: bool,
     pub par: Par,
+    pub request_object: RequestObject,
+    /// What authorization requests are signed with.
+    pub key: Option<ClientKey>,
 }
 
 /// A registration with its issuer. Shared by all workers.
@@ -91,8 +104,8 @@ impl From<FetchError> for Unanswered {
     }
 }
 
-impl From<Unproven> for Unanswered {
-    fn from(error: Unproven) -> Self {
+impl From<NoCredentials> for Unanswered {
+    fn from(error: NoCredentials) -> Self {
         Self::Failed(error.to_string().into())
     }
 }
@@ -136,16 +149,16 @@ impl Registration {
         let turn = self.turn(cause).await?;
         let (issuer, identity) = (Arc::clone(&self.issuer), identity.clone());
         let asked = async move {
-            // Here and not before: to sign takes a worker's time, and it is to be new when it is sent.
             let mut headers = HeaderMap::new();
-            identity.apply(&mut form, &mut headers, &issuer.occasion(&issuer.metadata()))?;
+            identity.apply(&issuer, &mut form, &mut headers).await?;
+            let tls = identity.tls(&issuer);
             let question = Question {
                 url: &url,
                 form: &form,
                 headers: &headers,
                 accept: "application/json",
+                tls: tls.as_ref(),
                 within: DEADLINE,
-                tls: identity.tls(),
             };
             let reply = issuer.post(question).await;
             drop(turn);

@@ -16,7 +16,8 @@ impl Registration {
     /// Revokes a refresh token and then an access token (section 2.1: the order in which one may take the other along),
     /// on Control; what fails is logged.
     pub fn revoke(self: &Arc<Self>, refresh_token: Option<Secret>, access_token: Option<Secret>) {
-        let Some(endpoint) = self.issuer().endpoints(&self.settings().identity).revocation else { return };
+        let metadata = self.issuer().metadata();
+        let Some(endpoint) = self.settings().identity.endpoints(&metadata).revocation.clone() else { return };
         let name = Arc::clone(self.name());
         let Ok(permit) = UNDER_WAY.try_acquire() else {
             tracing::warn!(client = &*name, "too many revocations are under way; these tokens are left to expire");

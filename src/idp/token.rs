@@ -133,7 +133,7 @@ impl Registration {
     /// # Errors
     /// [`TokenError`] when there are none.
     pub async fn redeem_as(&self, identity: &ClientIdentity, grant: Grant<'_>) -> Result<TokenSet, TokenError> {
-        let endpoint = self.issuer().endpoints(identity).token;
+        let endpoint = identity.endpoints(&self.issuer().metadata()).token.clone();
         let endpoint = endpoint.ok_or(TokenError::Unreachable(Unanswered::NoEndpoint("token")))?;
         let is_own = std::ptr::eq(identity, &self.settings().identity);
         let cause = match grant {

@@ -27,18 +27,17 @@ impl Registration {
     /// # Errors
     /// [`UserinfoError`] when it can't be said of `subject`.
     pub async fn userinfo(&self, access_token: &Secret, subject: &str) -> Result<Claims, UserinfoError> {
-        let endpoint = self.issuer().endpoints(&self.settings().identity).userinfo;
+        let identity = &self.settings().identity;
+        let endpoint = identity.endpoints(&self.issuer().metadata()).userinfo.clone();
         let url = endpoint.ok_or(Unanswered::NoEndpoint("userinfo"))?;
-        let (issuer, access_token) = (Arc::clone(self.issuer()), access_token.clone());
-        // A token that is bound to the certificate passes with it alone (RFC 8705 section 3).
-        let own = self.settings().identity.tls().cloned();
+        let (issuer, access_token, tls) =
+            (Arc::clone(self.issuer()), access_token.clone(), identity.tls(self.issuer()));
         let asked = async move {
-            let settings = issuer.settings();
             let wanted = Wanted {
                 url: &url,
                 bearer: Some(&access_token),
-                tls: own.as_ref().or(settings.tls.as_ref()),
-                allow_http: settings.allow_http,
+                tls: tls.as_ref(),
+                allow_http: issuer.settings().allow_http,
                 limit: ANSWER_LIMIT,
             };
             issuer.fetch.clone().within(DEADLINE).get(wanted).await

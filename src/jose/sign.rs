@@ -5,6 +5,7 @@
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
@@ -78,28 +79,20 @@ impl SigningKey {
         let der = Zeroizing::new([&BEFORE[..], &scalar[..]].concat());
         let encoded = Zeroizing::new(STANDARD.encode(&*der));
         let pem = Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *encoded));
-        Self::from_pem(Algorithm::Es256, "", pem.as_bytes()).map(Self::named_by_thumbprint)
+        Self::named_by_thumbprint(Algorithm::Es256, pem.as_bytes())
     }
 
-    /// From a private key in PEM of whatever kind: RSA signs RS256, P-256 ES256, P-384 ES384, Ed25519 EdDSA. Without a
-    /// name it is named by its thumbprint (RFC 7638).
+    /// As [`SigningKey::from_pem`], named by its thumbprint (RFC 7638).
     ///
     /// # Errors
-    /// [`SignError::Kind`] when it is none of these.
-    pub fn from_any_pem(kid: Option<&str>, pem: &[u8]) -> Result<Self, SignError> {
-        let kinds = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256];
-        let of = |algorithm| Self::from_pem(algorithm, kid.unwrap_or_default(), pem).ok();
-        let key = kinds.into_iter().find_map(of).ok_or(SignError::Kind)?;
-        Ok(if kid.is_some() { key } else { key.named_by_thumbprint() })
-    }
-
-    fn named_by_thumbprint(mut self) -> Self {
-        let kid = thumbprint(&self.public_jwk);
-        if let Value::Object(members) = &mut self.public_jwk {
-            members.insert("kid".to_owned(), kid.as_str().into());
+    /// As there.
+    pub fn named_by_thumbprint(algorithm: Algorithm, pem: &[u8]) -> Result<Self, SignError> {
+        let mut key = Self::from_pem(algorithm, "", pem)?;
+        key.kid = thumbprint(&key.public_jwk).into();
+        if let Value::Object(members) = &mut key.public_jwk {
+            members.insert("kid".to_owned(), (&*key.kid).into());
         }
-        self.kid = kid.into();
-        self
+        Ok(key)
     }
 
     /// From a PKCS#8 private key (for RSA also PKCS#1) in PEM.
@@ -167,23 +160,21 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// RFC 7638 section 3.2: a digest of the required members, those of any kind of key, in lexicographic order.
-fn thumbprint(public_jwk: &Value) -> String {
-    let member = |name: &str| Some(format!("\"{name}\":{}", public_jwk.get(name)?));
+/// RFC 7638 section 3.2: the digest of the members that a key of this type must have, in lexicographic order.
+fn thumbprint(jwk: &Value) -> String {
+    let member = |name: &str| jwk.get(name).and_then(Value::as_str).map(|text| format!("\"{name}\":\"{text}\""));
     let members: Vec<String> = ["crv", "e", "kty", "n", "x", "y"].into_iter().filter_map(member).collect();
     let canonical = format!("{{{}}}", members.join(","));
-    URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()))
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }
 
-/// Signs `payload` with HS256 and a secret that both sides know (RFC 7518 section 3.2). Only a client's assertion is made
-/// so: nothing that comes in is ever checked with a shared secret.
-#[must_use]
+/// Signs `payload` with a secret that the reader has as well (HS256): what a client with no key of its own shows its
+/// issuer (OpenID Connect Core section 9). Nothing that is read here is signed like that.
 pub fn sign_with_secret(secret: &[u8], typ: &str, payload: &Value) -> String {
     let header = serde_json::json!({ "alg": "HS256", "typ": typ }).to_string();
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload.to_string()));
-    let tag =
-        aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret), message.as_bytes());
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// jsonwebtoken's name of an algorithm that it can sign with.
@@ -273,6 +264,15 @@ mod tests {
                  tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbI\
                  SD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
         let jwk = serde_json::json!({ "kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29" });
+        assert_eq!(thumbprint(&jwk), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_7638_section_3_1() {
+        let jwk = serde_json::json!({
+            "kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
+            "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+        });
         assert_eq!(thumbprint(&jwk), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
     }
 

@@ -4,14 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::findings::Findings;
-use super::settings::{ClientCredentials, ClientSettings, IssuerSettings, TlsFiles};
-use super::{access, files, grants, issuers};
-use crate::config::client::{Authentication, Client, Pkce, RequestObject};
-use crate::config::secret::SecretRef;
-use crate::config::{self, ValuePath};
-use crate::idp::AssertionAudience;
-use crate::jose::SigningKey;
-use crate::seal::Secret;
+use super::settings::{ClientSettings, IssuerSettings};
+use super::{access, credentials, grants};
+use crate::config::ValuePath;
+use crate::config::client::{Client, Pkce};
 
 /// Checks all; the entries that are in order come out by name.
 pub(super) fn clients(findings: &mut Findings<'_>, known: &[IssuerSettings]) -> Vec<ClientSettings> {
@@ -34,9 +30,10 @@ fn one(
     super::name(findings, at, "a client", name);
     let issuer = issuer(findings, at, known, written.issuer.as_deref());
     let client_id = client_id(findings, at, written.client_id.as_deref());
-    let issuer_tls = issuer.and_then(|index| known.get(index)).and_then(|issuer| issuer.tls.as_ref());
-    let credentials = credentials(findings, at, written, issuer_tls);
-    let request_key = request_key(findings, at, written);
+    let key = credentials::key(findings, at, written);
+    let of_issuer = issuer.and_then(|at| known.get(at));
+    let credentials = credentials::credentials(findings, at, written, (key.as_ref(), of_issuer));
+    credentials::signed_requests(findings, at, written);
     access::scopes(findings, &at.key("scopes"), &written.scopes);
     if written.pkce == Pkce::Off {
         let message = "a code that leaks can be redeemed by whoever finds it";
@@ -59,7 +56,8 @@ fn one(
         scopes: written.scopes.clone(),
         pkce: written.pkce,
         par: written.par,
-        request_key: request_key?,
+        key,
+        request_object: written.request_object,
     })
 }
 
@@ -93,148 +91,4 @@ fn client_id(findings: &mut Findings<'_>, at: &ValuePath, written: Option<&str>)
         return None;
     }
     Some(client_id.into())
-}
-
-/// What the method needs, and nothing that it has no use for: an unused secret is one that nobody changes.
-fn credentials(
-    findings: &mut Findings<'_>,
-    at: &ValuePath,
-    written: &Client,
-    issuer_tls: Option<&TlsFiles>,
-) -> Option<ClientCredentials> {
-    let method = written.authentication;
-    let shows_secret =
-        matches!(method, Authentication::SecretBasic | Authentication::SecretPost | Authentication::SecretJwt);
-    let by_certificate = matches!(method, Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth);
-    let is_asserted = method == Authentication::PrivateKeyJwt && written.assertion.is_some();
-    let signs_itself = method == Authentication::PrivateKeyJwt && !is_asserted;
-    let signs = signs_itself || written.request_object == RequestObject::Signed;
-    let asserts = signs_itself || method == Authentication::SecretJwt;
-    let unused = [
-        ("client_secret", written.client_secret.is_some() && !shows_secret, "a secret"),
-        ("private_key", written.private_key.is_some() && !signs, "a private key"),
-        ("key_id", written.key_id.is_some() && !signs, "a key's name"),
-        ("assertion", written.assertion.is_some() && method != Authentication::PrivateKeyJwt, "an assertion"),
-        ("tls", written.tls.is_some() && !by_certificate, "a certificate"),
-        ("assertion_audience", written.assertion_audience.is_some() && !asserts, "an audience"),
-    ];
-    let mut fits = true;
-    for (key, _, what) in unused.into_iter().filter(|(_, unused, _)| *unused) {
-        let message = format!("{what} is of no use to `authentication: {}`", method.word());
-        findings.error_with(&at.key(key), message, "leave one of the two out");
-        fits = false;
-    }
-    let audience = match written.assertion_audience.unwrap_or_default() {
-        config::client::AssertionAudience::Issuer => AssertionAudience::Issuer,
-        config::client::AssertionAudience::TokenEndpoint => AssertionAudience::TokenEndpoint,
-    };
-    let credentials = match method {
-        Authentication::None => Some(ClientCredentials::None),
-        Authentication::SecretBasic => client_secret(findings, at, written).map(ClientCredentials::SecretBasic),
-        Authentication::SecretPost => client_secret(findings, at, written).map(ClientCredentials::SecretPost),
-        Authentication::SecretJwt => {
-            signing_secret(findings, at, written).map(|secret| ClientCredentials::SecretJwt(secret, audience))
-        }
-        Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {
-            certificate(findings, at, written, issuer_tls).map(ClientCredentials::Certificate)
-        }
-        Authentication::PrivateKeyJwt if is_asserted => {
-            assertion(findings, at, written).map(ClientCredentials::Assertion)
-        }
-        Authentication::PrivateKeyJwt => {
-            private_key(findings, at, written).map(|key| ClientCredentials::PrivateKeyJwt(Arc::new(key), audience))
-        }
-    };
-    credentials.filter(|_| fits)
-}
-
-/// An assertion that somebody else makes and keeps fresh; it is looked at now, and read anew for every request.
-fn assertion(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<PathBuf> {
-    let place = at.key("assertion");
-    let Some(file) = written.assertion.as_ref().and_then(|assertion| assertion.file.as_ref()) else {
-        findings.missing(&place, "file", "the file that holds the assertion");
-        return None;
-    };
-    issuers::secret(findings, &place.key("file"), &SecretRef::File(file.clone()))?;
-    Some(findings.file(file))
-}
-
-/// The client's own certificate, or the one that connections to the issuer show anyway.
-fn certificate(
-    findings: &mut Findings<'_>,
-    at: &ValuePath,
-    written: &Client,
-    issuer_tls: Option<&TlsFiles>,
-) -> Option<TlsFiles> {
-    let ca = issuer_tls.and_then(|tls| tls.ca.clone());
-    let identity = match &written.tls {
-        Some(own) => {
-            files::identity(findings, &at.key("tls"), (own.certificate.as_deref(), own.private_key.as_deref()))
-        }
-        None => issuer_tls.and_then(|tls| tls.identity.clone()),
-    };
-    if identity.is_none()
-        && (written.tls.is_none() || written.tls.as_ref().is_some_and(|tls| tls.certificate.is_none()))
-    {
-        let method = written.authentication.word();
-        let hint = format!("`{{ certificate: FILE, private_key: FILE }}`: `authentication: {method}` shows it");
-        findings.missing(at, "tls", hint);
-    }
-    Some(TlsFiles { ca, identity: Some(identity?), server_name: None })
-}
-
-/// The key that signs authorization requests, where they are signed; `None` for one that is missing.
-fn request_key(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<Option<Arc<SigningKey>>> {
-    if written.request_object == RequestObject::Off {
-        return Some(None);
-    }
-    private_key(findings, at, written).map(|key| Some(Arc::new(key)))
-}
-
-fn client_secret(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<Secret> {
-    let Some(secret) = &written.client_secret else {
-        let method = written.authentication.word();
-        let does = if written.authentication == Authentication::SecretJwt { "signs with" } else { "shows" };
-        let expected = format!("`{{ env: NAME }}` or `{{ file: PATH }}`: `authentication: {method}` {does} it");
-        findings.missing(at, "client_secret", expected);
-        return None;
-    };
-    issuers::secret(findings, &at.key("client_secret"), secret)
-}
-
-/// RFC 7518 section 3.2: a key for HS256 is no shorter than its digest. Who sees one assertion can guess at a short one.
-fn signing_secret(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<Secret> {
-    const BYTES: usize = 32;
-    let secret = client_secret(findings, at, written)?;
-    if secret.expose().len() < BYTES {
-        let message =
-            format!("a secret that signs has {BYTES} bytes or more: from an assertion a short one can be guessed");
-        findings.warning(&at.key("client_secret"), message, "a longer secret, or `private_key_jwt`");
-    }
-    Some(secret)
-}
-
-fn private_key(findings: &mut Findings<'_>, at: &ValuePath, written: &Client) -> Option<SigningKey> {
-    let Some(written_key) = &written.private_key else {
-        let what = if written.request_object == RequestObject::Signed {
-            "request_object: signed"
-        } else {
-            "authentication: private_key_jwt"
-        };
-        findings.missing(at, "private_key", format!("`{{ file: client.pem }}`: `{what}` signs with it"));
-        return None;
-    };
-    if written.key_id.as_deref().is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
-        findings.error(&at.key("key_id"), "a key's name is one line of text");
-        return None;
-    }
-    let place = at.key("private_key");
-    let pem = issuers::secret(findings, &place, written_key)?;
-    match SigningKey::from_any_pem(written.key_id.as_deref(), pem.expose().as_bytes()) {
-        Ok(key) => Some(key),
-        Err(error) => {
-            findings.error(&place, error.to_string());
-            None
-        }
-    }
 }

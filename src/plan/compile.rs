@@ -22,10 +22,13 @@ use super::trust;
 use super::upstream_tokens::UpstreamTokens;
 use crate::authn::{Memories, TokenMemory};
 use crate::clock::Clock;
+use crate::config::client as config;
 use crate::config::issuer::TokenType;
 use crate::config::upstream::Balance;
 use crate::control::Control;
-use crate::idp::{self, Audiences, ClientAuth, ClientIdentity, Fetch, FetchTls, Issuer};
+use crate::idp::{
+    self, AssertionAudience, Audiences, Certificate, ClientAuth, ClientIdentity, ClientKey, Fetch, FetchTls, Issuer,
+};
 use crate::jose::{self, AlgorithmSet};
 use crate::kv::Kv;
 use crate::outbound::DressError;
@@ -226,17 +229,25 @@ pub fn client_identity(written: &ClientSettings) -> ClientIdentity {
         ClientCredentials::None => ClientAuth::None,
         ClientCredentials::SecretBasic(secret) => ClientAuth::SecretBasic(secret.clone()),
         ClientCredentials::SecretPost(secret) => ClientAuth::SecretPost(secret.clone()),
-        ClientCredentials::SecretJwt(secret, audience) => ClientAuth::SecretJwt(secret.clone(), *audience),
-        ClientCredentials::Assertion(path) => ClientAuth::Assertion(path.clone()),
-        ClientCredentials::Certificate(files) => ClientAuth::Certificate(fetch_tls(files)),
-        ClientCredentials::PrivateKeyJwt(key, audience) => ClientAuth::PrivateKeyJwt(Arc::clone(key), *audience),
+        ClientCredentials::SecretJwt(secret, audience) => {
+            ClientAuth::SecretJwt(secret.clone(), assertion_audience(*audience))
+        }
+        ClientCredentials::PrivateKeyJwt(key, audience) => {
+            ClientAuth::PrivateKeyJwt(ClientKey(Arc::clone(key)), assertion_audience(*audience))
+        }
+        ClientCredentials::AssertionFile(file) => ClientAuth::AssertionFile(file.clone()),
+        ClientCredentials::Tls(pair) => ClientAuth::Tls(
+            pair.as_ref().map(|pair| Certificate { chain: pair.certificate.clone(), key: pair.private_key.clone() }),
+        ),
     };
     ClientIdentity { client_id: written.client_id.clone(), auth }
 }
 
-fn fetch_tls(files: &TlsFiles) -> FetchTls {
-    let (certificate, key) = identity(files);
-    FetchTls { ca: files.ca.clone(), certificate, key }
+const fn assertion_audience(written: config::AssertionAudience) -> AssertionAudience {
+    match written {
+        config::AssertionAudience::Issuer => AssertionAudience::Issuer,
+        config::AssertionAudience::TokenEndpoint => AssertionAudience::TokenEndpoint,
+    }
 }
 
 fn identity(files: &TlsFiles) -> (Option<PathBuf>, Option<PathBuf>) {

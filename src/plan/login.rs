@@ -16,12 +16,12 @@ use super::running::{DoorPlan, Target};
 use super::settings::{Checked, ClientSettings, CookieSettings, SessionStore, SiteSettings};
 use crate::authn::{AllowedPath, CrossSite};
 use crate::config::ValuePath;
-use crate::config::client::{Par, Pkce};
+use crate::config::client::{Par, Pkce, RequestObject};
 use crate::config::session::Store;
 use crate::config::site::{Authorize, BackChannelLogout, Pages, SameSite};
 use crate::config::values::ByteSize;
 use crate::idp::authorize::Wishes;
-use crate::idp::{self, Issuer, Registration, RegistrationSettings};
+use crate::idp::{self, ClientKey, Issuer, Registration, RegistrationSettings};
 use crate::kv::{Kv, MemoryKv, MemoryKvLimits};
 use crate::login::{self, Allowed, Brand, DOORS, Forms, Landing, Landings, Site};
 use crate::session::index::Ended;
@@ -164,6 +164,12 @@ pub(super) fn registrations(
                 Par::Required => idp::Par::Required,
                 Par::Off => idp::Par::Off,
             },
+            request_object: match client.request_object {
+                RequestObject::Auto => idp::RequestObject::Auto,
+                RequestObject::Signed => idp::RequestObject::Signed,
+                RequestObject::Off => idp::RequestObject::Off,
+            },
+            key: client.key.clone().map(ClientKey),
         };
         Ok(Registration::new(settings, issuer))
     };

@@ -9,6 +9,7 @@ mod admin;
 mod build;
 mod clients;
 pub mod compile;
+mod credentials;
 mod describe;
 mod files;
 mod findings;

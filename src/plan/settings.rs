@@ -14,14 +14,13 @@ use url::Url;
 use super::patterns::{HostPattern, PathPattern};
 use crate::authn::PasswordSettings;
 use crate::config::Report;
-use crate::config::client::{GrantType, Par, Pkce};
+use crate::config::client::{AssertionAudience, GrantType, Par, Pkce, RequestObject};
 use crate::config::forward::AccessToken;
 use crate::config::issuer::{Algorithm, MissingAudience, TokenType, Tokens};
 use crate::config::route::{ClaimRule, EncodedSlash, Preflight};
 use crate::config::site::{Authorize, BackChannelLogout, LongLived, SameSite};
 use crate::config::telemetry::{AccessLog, LogFormat, LogLevel};
 use crate::config::upstream::Balance;
-use crate::idp::AssertionAudience;
 use crate::jose::SigningKey;
 use crate::kv::RedisSettings;
 use crate::login::{Allowed, Brand, Flow, Landing, Mode};
@@ -219,8 +218,10 @@ pub struct ClientSettings {
     pub scopes: Vec<String>,
     pub pkce: Pkce,
     pub par: Par,
-    /// There if authorization requests are signed.
-    pub request_key: Option<Arc<SigningKey>>,
+    /// What it signs authorization requests with.
+    pub key: Option<Arc<SigningKey>>,
+    /// With `signed` there is a key.
+    pub request_object: RequestObject,
 }
 
 /// How a client shows who it is.
@@ -231,10 +232,9 @@ pub enum ClientCredentials {
     SecretPost(Secret),
     SecretJwt(Secret, AssertionAudience),
     PrivateKeyJwt(Arc<SigningKey>, AssertionAudience),
-    /// The file that holds an assertion.
-    Assertion(PathBuf),
-    /// By the certificate of the connection.
-    Certificate(TlsFiles),
+    AssertionFile(PathBuf),
+    /// `None`: the certificate of the issuer's `tls`, which is there then.
+    Tls(Option<CertificateFiles>),
 }
 
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ mod lies;
 mod preserve;
 mod sign_in;
 mod sign_out;
+mod signed_requests;
 
 /// The site under test, as browsers know it.
 const SITE: &str = "https://shop.test";
@@ -32,6 +33,8 @@ struct Setup {
     /// Its name at the provider.
     client_id: &'static str,
     routes: String,
+    /// Public keys of its client, by which the provider knows what it signed.
+    keys: Vec<serde_json::Value>,
     /// A second provider, which the site offers too.
     partner: bool,
 }
@@ -47,6 +50,7 @@ impl Default for Setup {
             client: "    par: off\n".to_owned(),
             client_id: "shop",
             routes: routes.to_owned(),
+            keys: Vec::new(),
             partner: false,
         }
     }
@@ -72,8 +76,8 @@ impl World {
 
     async fn start(setup: Setup) -> Self {
         let upstream = Upstream::start(app).await;
-        let provider = provider().await;
-        let partner = if setup.partner { Some(self::provider().await) } else { None };
+        let provider = provider(&setup.keys).await;
+        let partner = if setup.partner { Some(self::provider(&[]).await) } else { None };
         let mut config = format!(
             "server:\n  listeners: [{{ bind: 127.0.0.1:0 }}]\n  workers: 1\nadmin: {{ bind: 127.0.0.1:0 }}\ntelemetry: {{ log: {{ format: json, level: debug }}, access_log: json }}\n\
              sessions: {{ store: {}, keys: [{KEY}] }}\nupstreams: {{ app: {{ servers: [http://{}] }} }}\nroutes:\n{}",
@@ -133,10 +137,10 @@ fn app(seen: &Seen) -> Reply {
     answer(200, "text/html", format!("<h1>The app</h1><p>{} {}", seen.method, seen.target))
 }
 
-async fn provider() -> Provider {
+async fn provider(keys: &[serde_json::Value]) -> Provider {
     let settings = Settings::demo().behind(SITE);
     // The provider tells of logouts on this machine only; the tests that need it deliver the token themselves.
-    let alone = |client: ClientEntry| ClientEntry { backchannel_logout_uri: None, ..client };
+    let alone = |client: ClientEntry| ClientEntry { backchannel_logout_uri: None, jwks: keys.to_vec(), ..client };
     let settings = Settings { clients: settings.clients.into_iter().map(alone).collect(), ..settings };
     Provider::start(([127, 0, 0, 1], 0).into(), settings, Clock::system()).await.expect("a provider")
 }

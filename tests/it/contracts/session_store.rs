@@ -9,7 +9,7 @@ use postern::clock::{Clock, ManualClock, Time};
 use postern::control::Control;
 use postern::idp::{
     Audiences, ClientAuth, ClientIdentity, Endpoints, Fetch, Issuer, IssuerSettings, KeySource, Par, Registration,
-    RegistrationSettings, TokenType,
+    RegistrationSettings, RequestObject, TokenType,
 };
 use postern::jose::AlgorithmSet;
 use postern::kv::{Kv, MemoryKv, MemoryKvLimits, RedisKv};
@@ -129,9 +129,10 @@ fn registration(hands: &ManualClock) -> Arc<Registration> {
         name: "shop-web".into(),
         identity,
         scope: "openid".into(),
-        request_key: None,
         pkce: true,
         par: Par::Off,
+        request_object: RequestObject::Off,
+        key: None,
     };
     Registration::new(settings, issuer)
 }

@@ -14,6 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use super::Folder;
+
 pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -223,4 +225,24 @@ pub fn weak() -> &'static Value {
         serde_json::from_str(include_str!("../../corpus/weak_key.json")).expect("weak_key.json is JSON")
     });
     &WEAK
+}
+
+/// A private key of one of Postern's registrations: the file, and what the issuer knows of it.
+pub struct ClientKey {
+    folder: Folder,
+    pub public: serde_json::Value,
+}
+
+impl ClientKey {
+    pub fn new() -> Self {
+        let (folder, pem) = (Folder::new(), rcgen::KeyPair::generate().expect("a key").serialize_pem());
+        folder.write("client.pem", &pem);
+        let key = postern::jose::SigningKey::named_by_thumbprint(postern::jose::Algorithm::Es256, pem.as_bytes());
+        Self { folder, public: key.expect("a P-256 key").public_jwk().clone() }
+    }
+
+    /// As the configuration names it.
+    pub fn line(&self) -> String {
+        format!("private_key: {{ file: '{}' }}", self.folder.path("client.pem").display())
+    }
 }
