@@ -87,28 +87,6 @@ pub struct ClientCertificate {
     pub private_key: Option<PathBuf>,
 }
 
-/// Where an assertion lies.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AssertionFile {
-    /// Its path; read anew for every request.
-    #[schemars(required)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
-}
-
-/// A certificate and its key.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Certificate {
-    /// The certificate chain, PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<PathBuf>,
-    /// Its private key, PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_key: Option<PathBuf>,
-}
-
 impl Default for Client {
     fn default() -> Self {
         Self {

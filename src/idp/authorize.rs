@@ -3,7 +3,6 @@
 //! where the provider takes pushed requests (RFC 9126) the address carries a reference only.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;

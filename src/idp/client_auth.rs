@@ -5,11 +5,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
@@ -100,46 +95,6 @@ pub enum NoCredentials {
     NoToken(PathBuf),
 }
 
-/// Whom an assertion names as its audience.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AssertionAudience {
-    /// The issuer's identifier, so that no other issuer can use what it was shown (RFC 7523bis section 4).
-    #[default]
-    Issuer,
-    /// The token endpoint's address, at whichever endpoint it is shown (RFC 7523 section 3), for issuers that know no better.
-    TokenEndpoint,
-}
-
-/// What an assertion has to say of the request that it goes with.
-#[derive(Clone, Copy, Debug)]
-pub struct Occasion<'a> {
-    /// The issuer's identifier.
-    pub issuer: &'a str,
-    /// Its token endpoint, where it is known.
-    pub token_endpoint: Option<&'a Url>,
-    pub now: Time,
-}
-
-/// Why a client cannot show who it is. The request is not made then.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unproven {
-    #[error("the assertion names the token endpoint, which is not known yet")]
-    NoTokenEndpoint,
-    #[error("the assertion could not be signed: {0}")]
-    Unsigned(#[from] SignError),
-    #[error("{} holds no assertion: {problem}", path.display())]
-    NoAssertion { path: PathBuf, problem: Box<str> },
-}
-
-/// The longest assertion that is read from a file. Bytes.
-const LONGEST_ASSERTION: u64 = 64 * 1024;
-
-/// An assertion is made anew for each request and used at once.
-const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
-
-/// RFC 7523 section 2.2.
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
 impl ClientIdentity {
     /// Adds what tells the issuer who asks.
     ///
@@ -147,9 +102,7 @@ impl ClientIdentity {
     /// [`NoCredentials`] when there is nothing to show: the request must not be sent.
     pub async fn apply(&self, issuer: &Issuer, form: &mut Form, headers: &mut HeaderMap) -> Result<(), NoCredentials> {
         match &self.auth {
-            // RFC 8705 section 2.1: the id tells whose certificate it is to be.
-            ClientAuth::None | ClientAuth::Certificate(_) => self.name_itself(form),
-            ClientAuth::Assertion(path) => self.assert(form, &kept_assertion(path)?),
+            ClientAuth::None => self.name_itself(form),
             ClientAuth::SecretBasic(secret) => {
                 headers.insert(AUTHORIZATION, basic(&self.client_id, secret));
             }
@@ -159,14 +112,14 @@ impl ClientIdentity {
             }
             ClientAuth::SecretJwt(secret, audience) => {
                 let claims = self.claims(issuer, *audience)?;
-                assert(form, &sign_with_secret(secret.expose().as_bytes(), "JWT", &claims));
+                assert(form, &self.client_id, &sign_with_secret(secret.expose().as_bytes(), "JWT", &claims));
             }
             ClientAuth::PrivateKeyJwt(ClientKey(key), audience) => {
                 let signed = key.sign(Some("JWT"), &self.claims(issuer, *audience)?);
-                assert(form, &signed.map_err(|_| NoCredentials::Unsigned)?);
+                assert(form, &self.client_id, &signed.map_err(|_| NoCredentials::Unsigned)?);
             }
             ClientAuth::AssertionFile(file) => {
-                assert(form, &token(file).await?);
+                assert(form, &self.client_id, &token(file).await?);
             }
             // RFC 8705 section 2: the id says whose certificate is looked for.
             ClientAuth::Tls(_) => self.name_itself(form),
@@ -212,30 +165,6 @@ impl ClientIdentity {
             ClientAuth::Tls(_) => &metadata.mtls_endpoints,
             _ => &metadata.endpoints,
         }
-        Ok(())
-    }
-
-    /// RFC 7521 section 4.2. The id is optional there; issuers that look the client up by it exist.
-    fn assert(&self, form: &mut Form, assertion: &Secret) {
-        self.name_itself(form);
-        form.push("client_assertion_type", JWT_BEARER);
-        form.push("client_assertion", assertion.expose());
-    }
-
-    /// RFC 7523 section 3, OpenID Connect Core section 9: one audience, as text, and an identifier that never comes again.
-    fn claims(&self, audience: AssertionAudience, occasion: &Occasion<'_>) -> Result<serde_json::Value, Unproven> {
-        let audience = match audience {
-            AssertionAudience::Issuer => occasion.issuer,
-            AssertionAudience::TokenEndpoint => occasion.token_endpoint.ok_or(Unproven::NoTokenEndpoint)?.as_str(),
-        };
-        Ok(json!({
-            "iss": &*self.client_id,
-            "sub": &*self.client_id,
-            "aud": audience,
-            "jti": random::token(),
-            "iat": occasion.now.seconds(),
-            "exp": occasion.now.plus(ASSERTION_LIFETIME).seconds(),
-        }))
     }
 
     /// A pushed request holds the client id already (RFC 9126 section 2.1); no parameter may come twice.
@@ -251,8 +180,6 @@ impl PartialEq for ClientIdentity {
         self.client_id == other.client_id
             && match (&self.auth, &other.auth) {
                 (ClientAuth::None, ClientAuth::None) => true,
-                (ClientAuth::Assertion(one), ClientAuth::Assertion(two)) => one == two,
-                (ClientAuth::Certificate(one), ClientAuth::Certificate(two)) => one == two,
                 (ClientAuth::SecretBasic(one), ClientAuth::SecretBasic(two))
                 | (ClientAuth::SecretPost(one), ClientAuth::SecretPost(two)) => one.equals(two.expose().as_bytes()),
                 (ClientAuth::SecretJwt(one, for_one), ClientAuth::SecretJwt(two, for_two)) => {
@@ -268,8 +195,12 @@ impl PartialEq for ClientIdentity {
     }
 }
 
-/// RFC 7523 section 2.2. The assertion says itself whose it is.
-fn assert(form: &mut Form, assertion: &str) {
+/// RFC 7523 section 2.2. The assertion says itself whose it is; the id beside it is optional there, and some issuers look the
+/// client up by it.
+fn assert(form: &mut Form, client_id: &str, assertion: &str) {
+    if form.get("client_id").is_none() {
+        form.push("client_id", client_id);
+    }
     form.push("client_assertion_type", ASSERTION_TYPE);
     form.push("client_assertion", assertion);
 }
@@ -278,7 +209,8 @@ fn assert(form: &mut Form, assertion: &str) {
 async fn token(file: &Path) -> Result<Zeroizing<String>, NoCredentials> {
     let bytes = Zeroizing::new(read(file, ASSERTION_LIMIT).await?);
     let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_end();
-    if text.is_empty() { Err(NoCredentials::NoToken(file.to_owned())) } else { Ok(Zeroizing::new(text.to_owned())) }
+    let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_one { Ok(Zeroizing::new(text.to_owned())) } else { Err(NoCredentials::NoToken(file.to_owned())) }
 }
 
 /// RFC 6749 section 2.3.1: id and secret are form-encoded each, before they are joined and base64-encoded, so that a `:` or
@@ -295,8 +227,6 @@ fn basic(client_id: &str, secret: &Secret) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::idp::testing::{NOW, Provider, clock, started};
     use crate::jose::{Algorithm, Jws};
@@ -322,10 +252,6 @@ mod tests {
             value.to_str().unwrap().to_owned()
         });
         Ok((form, field))
-    }
-
-    fn occasion(token_endpoint: Option<&Url>) -> Occasion<'_> {
-        Occasion { issuer: "https://login.example.com", token_endpoint, now: Time::from_seconds(NOW) }
     }
 
     fn secret(text: &str) -> Secret {
@@ -361,7 +287,10 @@ mod tests {
             for _ in 0..2 {
                 let (form, field) = shown_to(&issuer, "shop", auth.clone()).await.unwrap();
                 assert_eq!(field, None);
-                assert_eq!(form.names().collect::<Vec<_>>(), ["token", "client_assertion_type", "client_assertion"]);
+                assert_eq!(
+                    form.names().collect::<Vec<_>>(),
+                    ["token", "client_id", "client_assertion_type", "client_assertion"]
+                );
                 let payload = form.get("client_assertion").unwrap().split('.').nth(1).unwrap();
                 let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
                 let claims: Value = serde_json::from_slice(&payload).unwrap();
@@ -398,48 +327,6 @@ mod tests {
             assert_eq!(shown.as_deref(), wanted);
         }
         std::fs::remove_file(file).unwrap();
-    }
-
-    /// The assertion that goes along, and what it says.
-    fn asserted(auth: &ClientAuth, token_endpoint: Option<&Url>) -> Result<(String, Value), Unproven> {
-        let (mut form, mut headers) = (Form::default(), HeaderMap::new());
-        let client = ClientIdentity { client_id: "shop".into(), auth: auth.clone() };
-        client.apply(&mut form, &mut headers, &occasion(token_endpoint))?;
-        assert!(headers.is_empty());
-        assert_eq!((form.get("client_id"), form.get("client_secret")), (Some("shop"), None));
-        assert_eq!(form.get("client_assertion_type"), Some(JWT_BEARER));
-        let assertion = form.get("client_assertion").unwrap().to_owned();
-        let payload = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1).unwrap()).unwrap();
-        Ok((assertion, serde_json::from_slice(&payload).unwrap()))
-    }
-
-    #[test]
-    fn an_assertion_is_for_this_issuer_short_and_never_the_same() {
-        let key = Arc::new(SigningKey::generate(Algorithm::Es256, "k1").unwrap());
-        let set = KeySet::parse(json!({ "keys": [key.public_jwk()] }).to_string().as_bytes()).unwrap();
-        let auth = ClientAuth::PrivateKeyJwt(key, AssertionAudience::Issuer);
-        let (one, claims) = asserted(&auth, None).unwrap();
-        let jws = Jws::parse(&one, 16_384).unwrap();
-        verify::verify(&jws, &set).unwrap();
-        assert_eq!((jws.header.kid.as_deref(), jws.header.typ.as_deref()), (Some("k1"), Some("JWT")));
-        let (who, aud) = (claims["iss"].as_str(), claims["aud"].as_str());
-        assert_eq!((who, claims["sub"].as_str(), aud), (Some("shop"), Some("shop"), Some("https://login.example.com")));
-        assert_eq!((claims["iat"].as_u64(), claims["exp"].as_u64()), (Some(NOW), Some(NOW + 60)));
-        let (two, again) = asserted(&auth, None).unwrap();
-        assert_ne!(one, two);
-        assert!(claims["jti"].is_string() && claims["jti"] != again["jti"]);
-    }
-
-    #[test]
-    fn a_secret_signs_and_stays_here() {
-        let auth = ClientAuth::SecretJwt(secret("0123456789abcdef0123456789abcdef"), AssertionAudience::TokenEndpoint);
-        assert_eq!(asserted(&auth, None).unwrap_err(), Unproven::NoTokenEndpoint);
-        let endpoint = "https://login.example.com/token".parse().unwrap();
-        let (assertion, claims) = asserted(&auth, Some(&endpoint)).unwrap();
-        assert_eq!(claims["aud"], "https://login.example.com/token");
-        let (message, tag) = assertion.rsplit_once('.').unwrap();
-        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"0123456789abcdef0123456789abcdef");
-        aws_lc_rs::hmac::verify(&key, message.as_bytes(), &URL_SAFE_NO_PAD.decode(tag).unwrap()).unwrap();
     }
 
     #[test]

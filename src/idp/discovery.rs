@@ -243,25 +243,6 @@ mod tests {
     }
 
     #[test]
-    fn aliases_for_clients_with_a_certificate_are_read_by_the_same_rule() {
-        let told = read(
-            "https://id.example",
-            false,
-            r#"{"issuer":"https://id.example","token_endpoint":"https://id.example/t","require_signed_request_object":true,
-                "mtls_endpoint_aliases":{"token_endpoint":"https://mtls.id.example/t","userinfo_endpoint":"http://mtls.id.example/u"}}"#,
-        )
-        .unwrap();
-        assert_eq!(told.mtls.token.as_ref().map(Url::as_str), Some("https://mtls.id.example/t"));
-        assert!(told.mtls.userinfo.is_none() && told.mtls.introspection.is_none() && told.requires_signed_requests);
-        let both = told.mtls.or(&told.endpoints);
-        assert_eq!(both.token, told.mtls.token);
-        assert!(
-            read("https://id.example", false, r#"{"issuer":"https://id.example"}"#).unwrap().mtls
-                == Endpoints::default()
-        );
-    }
-
-    #[test]
     fn what_is_configured_wins_over_what_is_discovered() {
         let at = |text: &str| Some(Url::parse(text).unwrap());
         let told = read(

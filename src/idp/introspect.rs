@@ -82,9 +82,6 @@ pub enum IntrospectError {
     NoCredentials(#[from] NoCredentials),
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The question was not asked.
-    #[error(transparent)]
-    Unproven(#[from] Unproven),
     #[error("the question was not answered within {0:?}")]
     Deadline(Duration),
     #[error("the introspection endpoint answered {0}: it does not let our client introspect")]

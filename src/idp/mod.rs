@@ -182,8 +182,6 @@ pub struct Question<'a> {
     pub tls: Option<&'a FetchTls>,
     /// The deadline for all of it.
     pub within: Duration,
-    /// Instead of the issuer's own TLS settings.
-    pub tls: Option<&'a FetchTls>,
 }
 
 /// How many tokens of this issuer were checked in full, by outcome. Remembered tokens are not among them.
@@ -260,22 +258,6 @@ impl Issuer {
     /// once, an endpoint that is not configured is `None`.
     pub fn metadata(&self) -> Arc<Metadata> {
         self.ring.metadata()
-    }
-
-    /// Its endpoints for a client of ours: one that shows a certificate asks where that is looked at. What was configured
-    /// comes first.
-    pub(crate) fn endpoints(&self, identity: &ClientIdentity) -> Endpoints {
-        let metadata = self.metadata();
-        match identity.tls() {
-            Some(_) => self.settings.endpoints.or(&metadata.mtls).or(&metadata.endpoints),
-            None => metadata.endpoints.clone(),
-        }
-    }
-
-    /// What a client of ours has to say of a request that it makes now.
-    pub(crate) fn occasion<'a>(&'a self, metadata: &'a Metadata) -> Occasion<'a> {
-        let token_endpoint = metadata.endpoints.token.as_ref();
-        Occasion { issuer: &self.settings.issuer, token_endpoint, now: self.clock().now() }
     }
 
     /// The background runtime that its requests run on.

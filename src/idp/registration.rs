@@ -12,7 +12,6 @@ use url::Url;
 use super::client_auth::{ClientIdentity, ClientKey, NoCredentials};
 use super::fetch::FetchError;
 use super::{Issuer, Question, Reply};
-use crate::jose::SigningKey;
 use crate::wire::form::Form;
 
 /// How long an endpoint may take for one request of ours.
@@ -39,15 +38,13 @@ pub enum RequestObject {
 }
 
 /// One registration as it was configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RegistrationSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
     pub identity: ClientIdentity,
     /// What a sign-in asks for, space-separated. Has `openid`.
     pub scope: Box<str>,
-    /// Signs authorization requests (RFC 9101), where they are to be signed.
-    pub request_key: Option<Arc<SigningKey>>,
     /// Codes are bound to who asked for them (RFC 7636).
     pub pkce: bool,
     pub par: Par,

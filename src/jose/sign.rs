@@ -30,8 +30,6 @@ pub enum SignError {
     Unsupported(Algorithm),
     #[error("this is no private key for {0}")]
     Key(Algorithm),
-    #[error("this is no private key in PEM form (PKCS#8) of RSA, P-256, P-384 or Ed25519")]
-    Kind,
     #[error("signing failed")]
     Failed,
 }
@@ -226,45 +224,6 @@ mod tests {
         for none in [[0; 32], [0xff; 32]] {
             assert!(SigningKey::from_p256_scalar(&none).is_err());
         }
-    }
-
-    fn pem(der: &[u8]) -> String {
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der))
-    }
-
-    #[test]
-    fn the_kind_of_a_key_says_how_it_signs() {
-        let random = aws_lc_rs::rand::SystemRandom::new();
-        let ecdsa = |kind| pem(EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap().as_ref());
-        let rsa: KeyPair = KeyPair::generate(KeySize::Rsa2048).unwrap();
-        let rsa: Pkcs8V1Der<'_> = rsa.as_der().unwrap();
-        for (text, algorithm) in [
-            (ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING), Algorithm::Es256),
-            (ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING), Algorithm::Es384),
-            (pem(Ed25519KeyPair::generate_pkcs8v1(&random).unwrap().as_ref()), Algorithm::EdDsa),
-            (pem(rsa.as_ref()), Algorithm::Rs256),
-        ] {
-            let key = SigningKey::from_any_pem(None, text.as_bytes()).unwrap();
-            assert_eq!((key.algorithm(), key.kid().len()), (algorithm, 43));
-            assert_eq!(key.public_jwk()["kid"], key.kid());
-            let named = SigningKey::from_any_pem(Some("mine"), text.as_bytes()).unwrap();
-            let set = serde_json::json!({ "keys": [named.public_jwk()] }).to_string();
-            let token = named.sign(None, &serde_json::json!({ "sub": "alice" })).unwrap();
-            verify::verify(&Jws::parse(&token, 16_384).unwrap(), &KeySet::parse(set.as_bytes()).unwrap()).unwrap();
-        }
-        for none in ["", "x", &ecdsa(&signature::ECDSA_P521_SHA512_FIXED_SIGNING), &pem(b"junk")] {
-            assert_eq!(SigningKey::from_any_pem(None, none.as_bytes()).unwrap_err(), SignError::Kind);
-        }
-    }
-
-    #[test]
-    fn a_thumbprint_is_that_of_the_example() {
-        // RFC 7638 section 3.1; what it does not name does not count.
-        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs\
-                 tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbI\
-                 SD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
-        let jwk = serde_json::json!({ "kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29" });
-        assert_eq!(thumbprint(&jwk), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
     }
 
     #[test]

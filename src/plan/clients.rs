@@ -1,8 +1,5 @@
 //! `clients`, checked: an issuer that is there, credentials that fit the method, and grant types as a plain list.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use super::findings::Findings;
 use super::settings::{ClientSettings, IssuerSettings};
 use super::{access, credentials, grants};

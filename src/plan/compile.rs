@@ -212,7 +212,10 @@ fn issuer(
         cooldown: written.cooldown,
         max_stale: written.max_stale,
         allow_http: written.allow_http,
-        tls: written.tls.as_ref().map(fetch_tls),
+        tls: written.tls.as_ref().map(|files| {
+            let (certificate, key) = identity(files);
+            FetchTls { ca: files.ca.clone(), certificate, key }
+        }),
     };
     Ok(Issuer::new(settings, wiring.clock.clone(), wiring.control.clone(), fetch.clone()))
 }

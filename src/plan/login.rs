@@ -157,7 +157,6 @@ pub(super) fn registrations(
             name: (*client.name).into(),
             identity: client_identity(client),
             scope: client.scopes.join(" ").into(),
-            request_key: client.request_key.clone(),
             pkce: client.pkce == Pkce::Required,
             par: match client.par {
                 Par::Auto => idp::Par::Auto,

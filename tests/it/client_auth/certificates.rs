@@ -55,7 +55,7 @@ async fn door(server: &Identity, client: &Identity, came: Came) -> SocketAddr {
             let shown = stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone().into_owned();
             let mut request = Vec::new();
             // The form is short and has no line end.
-            while !String::from_utf8_lossy(&request).split_once("\r\n\r\n").is_some_and(|(_, body)| !body.is_empty()) {
+            while String::from_utf8_lossy(&request).split_once("\r\n\r\n").is_none_or(|(_, body)| body.is_empty()) {
                 if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
                     break;
                 }

@@ -1,7 +1,7 @@
 //! How Postern shows npm `oidc-provider` who it is: assertions that a secret or a key signs, certificates, and requests that
 //! are signed as one. What matters is that the provider took it: it answers nothing to whom it does not know.
 
-use postern::jose::SigningKey;
+use postern::jose::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
 use super::browser::{Setup, World};
@@ -18,7 +18,8 @@ const SECRET: &str = "a secret of thirty-two bytes or more";
 /// A key in PEM, and its public half.
 fn key() -> (String, Value) {
     let pem = rcgen::KeyPair::generate().expect("a key").serialize_pem();
-    let jwk = SigningKey::from_any_pem(None, pem.as_bytes()).expect("a P-256 key").public_jwk().clone();
+    let jwk =
+        SigningKey::named_by_thumbprint(Algorithm::Es256, pem.as_bytes()).expect("a P-256 key").public_jwk().clone();
     (pem, jwk)
 }
 
@@ -74,7 +75,7 @@ async fn an_assertion_that_lies_in_a_file_is_shown_as_it_lies_there() {
         "token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": "ES256", "jwks": { "keys": [jwk] },
     }))
     .await;
-    let signing = SigningKey::from_any_pem(None, pem.as_bytes()).expect("a key");
+    let signing = SigningKey::named_by_thumbprint(Algorithm::Es256, pem.as_bytes()).expect("a key");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
     let assertion = |id: &str| {
         let claims =
@@ -97,7 +98,10 @@ async fn a_certificate_of_the_connection_says_who_asks() {
     let text = |path: &std::path::Path| std::fs::read_to_string(path).expect("a file");
     // What the provider knows of a client that signs its own certificate is the key in it.
     let x5c = text(&batch.certificate).lines().filter(|line| !line.starts_with("-----")).collect::<String>();
-    let jwk = SigningKey::from_any_pem(None, text(&batch.key).as_bytes()).expect("a key").public_jwk().clone();
+    let jwk = SigningKey::named_by_thumbprint(Algorithm::Es256, text(&batch.key).as_bytes())
+        .expect("a key")
+        .public_jwk()
+        .clone();
     let mut jwk = jwk.as_object().expect("an object").clone();
     jwk.insert("x5c".to_owned(), json!([x5c]));
     let registered = [
