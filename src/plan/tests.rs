@@ -428,7 +428,7 @@ fn a_client_has_what_its_method_needs_and_nothing_else() {
         ),
         (
             "authentication: private_key_jwt, private_key: { file: Cargo.toml }",
-            "clients.c.private_key: this is no private key in PEM form (PKCS#8) of RSA, P-256, P-384 or Ed25519",
+            "clients.c.private_key: this is no private key that can be used here (PKCS#8) of RSA, P-256, P-384 or Ed25519",
         ),
         (
             &format!("{secret}, private_key: {{ file: Cargo.toml }}"),
