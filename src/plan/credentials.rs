@@ -203,3 +203,33 @@ pub(super) fn signed_requests(findings: &mut Findings<'_>, at: &ValuePath, writt
         findings.missing(at, "private_key", "`{ file: client.pem }`: `request_object: signed` needs it");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_key_signs_follows_from_its_kind_and_no_other_kind_passes_for_it() {
+        use crate::config::issuer::Algorithm as Word;
+        use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256};
+        let all = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Es384, Algorithm::Rs256, Algorithm::Ps256];
+        for (kind, fits) in [
+            (&PKCS_ECDSA_P256_SHA256, &[Algorithm::Es256][..]),
+            (&PKCS_ECDSA_P384_SHA384, &[Algorithm::Es384]),
+            (&PKCS_RSA_SHA256, &[Algorithm::Rs256, Algorithm::Ps256]),
+        ] {
+            let pem = KeyPair::generate_for(kind).unwrap().serialize_pem();
+            for algorithm in all {
+                let found = read(algorithm, &Client::default(), pem.as_bytes());
+                assert_eq!(found.is_some(), fits.contains(&algorithm), "{kind:?} as {algorithm}");
+                if let Some(key) = found {
+                    assert_eq!(key.kid().len(), 43, "a thumbprint");
+                }
+            }
+        }
+        let named =
+            Client { key_id: Some("shop-2026".to_owned()), signing_algorithm: Some(Word::Es256), ..Client::default() };
+        let pem = KeyPair::generate().unwrap().serialize_pem();
+        assert_eq!(read(Algorithm::Es256, &named, pem.as_bytes()).unwrap().kid(), "shop-2026");
+    }
+}
