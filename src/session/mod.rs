@@ -232,3 +232,23 @@ pub(crate) mod testing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// R43 of the security requirements: an id can neither be met again nor be guessed.
+    #[test]
+    fn ten_thousand_ids_repeat_nothing_and_lean_nowhere() {
+        let ids: HashSet<[u8; 32]> = (0..10_000).map(|_| *SessionId::random().as_bytes()).collect();
+        assert_eq!(ids.len(), 10_000);
+        let mut counts = [0_u32; 256];
+        for byte in ids.iter().flatten() {
+            counts[usize::from(*byte)] += 1;
+        }
+        // 1,250 of each are expected, with a deviation of 35: seven of them are met once in 10^9 runs.
+        assert!(counts.iter().all(|count| (1_000..=1_500).contains(count)), "{counts:?}");
+    }
+}
