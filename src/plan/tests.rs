@@ -412,36 +412,3 @@ fn an_endpoint_is_held_to_the_rule_of_its_issuer() {
     assert!(of("userinfo: /userinfo")[0].contains("is no https URL"));
     assert!(of("authorization: 'https://login.example.com/a#b'")[0].contains("an endpoint has no fragment"));
 }
-
-#[test]
-fn a_client_has_what_its_method_needs_and_nothing_else() {
-    let client = |more: &str| {
-        findings(&format!("clients: {{ c: {{ issuer: corp, client_id: c, {more} }} }}\n{}", base(ROUTE))).join("\n")
-    };
-    let secret = "client_secret: { file: Cargo.toml }";
-    for (written, found) in [
-        ("authentication: client_secret_jwt", "clients.c: `client_secret` is missing"),
-        ("authentication: private_key_jwt", "clients.c: `private_key` is missing"),
-        (
-            &format!("authentication: private_key_jwt, private_key: {{ file: Cargo.toml }}, {secret}"),
-            "clients.c.client_secret: a secret is of no use to `authentication: private_key_jwt`",
-        ),
-        (
-            "authentication: private_key_jwt, private_key: { file: Cargo.toml }",
-            "clients.c.private_key: this is no private key that can be used here (PKCS#8) of RSA, P-256, P-384 or Ed25519",
-        ),
-        (
-            &format!("{secret}, private_key: {{ file: Cargo.toml }}"),
-            "clients.c.private_key: a private key is of no use to `authentication: client_secret_basic`",
-        ),
-        (&format!("{secret}, key_id: k"), "clients.c.key_id: a key's name is of no use"),
-        (&format!("{secret}, assertion_audience: issuer"), "clients.c.assertion_audience: an audience is of no use"),
-        ("authentication: none, key_id: k", "clients.c.key_id: a key's name is of no use to `authentication: none`"),
-        (
-            "authentication: client_secret_jwt, client_secret: short",
-            "clients.c.client_secret: a secret that signs has 32 bytes or more",
-        ),
-    ] {
-        assert!(client(written).contains(found), "{written}\n{}", client(written));
-    }
-}
