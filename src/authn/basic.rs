@@ -36,10 +36,6 @@ impl BasicWay {
         Self { passwords }
     }
 
-    pub const fn passwords(&self) -> &Arc<Passwords> {
-        &self.passwords
-    }
-
     pub(super) async fn judge(&self, shown: &str, now: Time, client: Option<IpAddr>) -> Result<Known, AuthnError> {
         let pair = Pair::parse(shown).ok_or(AuthnError::Malformed)?;
         self.passwords.caller(&pair, now, client).await.map(Known::Caller)

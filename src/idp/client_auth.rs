@@ -112,14 +112,14 @@ impl ClientIdentity {
             }
             ClientAuth::SecretJwt(secret, audience) => {
                 let claims = self.claims(issuer, *audience)?;
-                assert(form, &self.client_id, &sign_with_secret(secret.expose().as_bytes(), "JWT", &claims));
+                self.assert(form, &sign_with_secret(secret.expose().as_bytes(), "JWT", &claims));
             }
             ClientAuth::PrivateKeyJwt(ClientKey(key), audience) => {
                 let signed = key.sign(Some("JWT"), &self.claims(issuer, *audience)?);
-                assert(form, &self.client_id, &signed.map_err(|_| NoCredentials::Unsigned)?);
+                self.assert(form, &signed.map_err(|_| NoCredentials::Unsigned)?);
             }
             ClientAuth::AssertionFile(file) => {
-                assert(form, &self.client_id, &token(file).await?);
+                self.assert(form, &token(file).await?);
             }
             // RFC 8705 section 2: the id says whose certificate is looked for.
             ClientAuth::Tls(_) => self.name_itself(form),
@@ -173,6 +173,14 @@ impl ClientIdentity {
             form.push("client_id", &self.client_id);
         }
     }
+
+    /// RFC 7523 section 2.2. The assertion says itself whose it is; the id beside it is optional there, and some issuers look
+    /// the client up by it.
+    fn assert(&self, form: &mut Form, assertion: &str) {
+        self.name_itself(form);
+        form.push("client_assertion_type", ASSERTION_TYPE);
+        form.push("client_assertion", assertion);
+    }
 }
 
 impl PartialEq for ClientIdentity {
@@ -193,16 +201,6 @@ impl PartialEq for ClientIdentity {
                 _ => false,
             }
     }
-}
-
-/// RFC 7523 section 2.2. The assertion says itself whose it is; the id beside it is optional there, and some issuers look the
-/// client up by it.
-fn assert(form: &mut Form, client_id: &str, assertion: &str) {
-    if form.get("client_id").is_none() {
-        form.push("client_id", client_id);
-    }
-    form.push("client_assertion_type", ASSERTION_TYPE);
-    form.push("client_assertion", assertion);
 }
 
 /// The token in a file, as it is now: whoever renews it puts another in its place.

@@ -13,6 +13,7 @@ use super::authorize::Verifier;
 use super::client_auth::ClientIdentity;
 use super::registration::{Cause, Registration, Unanswered};
 use crate::caller::Claims;
+use crate::clock::Time;
 use crate::jose::json;
 use crate::seal::Secret;
 use crate::wire::form::Form;
@@ -61,6 +62,26 @@ pub struct TokenSet {
     /// What an exchange brought, where the issuer says so (RFC 8693 section 2.2.1).
     pub issued_token_type: Option<Box<str>>,
 }
+
+impl TokenSet {
+    /// How long the access token serves from the request on that brought it.
+    pub fn life(&self) -> Duration {
+        self.expires_in.unwrap_or(UNSAID_LIFE)
+    }
+
+    /// Until when the access token is sent, if it was asked for at `asked_at`: a life that is counted from the answer ends
+    /// later than the issuer meant.
+    pub fn good_until(&self, asked_at: Time) -> Time {
+        let life = self.life();
+        asked_at.plus(life - MARGIN.min(life / 10))
+    }
+}
+
+/// How long an access token serves whose issuer does not say.
+const UNSAID_LIFE: Duration = Duration::from_secs(60);
+
+/// A token is put away so long before its end, for the upstream's clock and the way there; a short one a tenth earlier.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// Why there are no tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

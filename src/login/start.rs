@@ -98,8 +98,8 @@ impl Site {
         redirect(visit.method, &format!("{}?{query}", self.path(Door::SignIn)))
     }
 
-    /// `start?rd=…`: `client` names a provider, `login_hint` goes along, `form` names what waited for the choice. A link that a provider or a portal made says `iss`
-    /// and `target_link_uri` instead (OpenID Connect Core section 4).
+    /// `start?rd=…`: `client` names a provider, `login_hint` goes along, `form` names what waited for the choice. A link
+    /// that a provider or a portal made says `iss` and `target_link_uri` instead (OpenID Connect Core section 4).
     pub(super) async fn start(
         &self,
         visit: &Visit<'_>,

@@ -18,12 +18,6 @@ use crate::idp::{Registration, TokenError, TokenSet};
 use crate::reason::Reason;
 use crate::seal::Secret;
 
-/// How long a token serves whose issuer does not say.
-const UNSAID_LIFE: Duration = Duration::from_secs(60);
-
-/// A token is put away so long before its end, for the upstream's clock and the way there; a short one a tenth earlier.
-const MARGIN: Duration = Duration::from_secs(10);
-
 /// Between two renewals that upstreams force by refusing a token.
 const FORCED_APART: Duration = Duration::from_secs(10);
 
@@ -231,7 +225,6 @@ impl OwnToken {
         if let Some(held) = self.held.load_full().filter(|held| held.number > after) {
             return Ok(held);
         }
-        // From before the request on: a life that is counted from the answer ends later than the issuer meant.
         let asked_at = self.clock.now();
         let answered = self.registration.redeem(Grant::ClientCredentials(self.target.borrow())).await;
         let held = answered.and_then(|set| self.hold(&set, asked_at));
@@ -248,15 +241,14 @@ impl OwnToken {
     }
 
     fn hold(&self, set: &TokenSet, asked_at: Time) -> Result<Arc<Held>, TokenError> {
-        let life = set.expires_in.unwrap_or(UNSAID_LIFE);
         let field = bearer(&set.access_token).ok_or(TokenError::Malformed("`access_token` is no field value"))?;
         let number = self.held.load().as_ref().map_or(1, |held| held.number + 1);
         Ok(Arc::new(Held {
             token: set.access_token.clone(),
             field,
             number,
-            renew_at: asked_at.plus(life * 4 / 5),
-            good_until: asked_at.plus(life - margin(life)),
+            renew_at: asked_at.plus(set.life() * 4 / 5),
+            good_until: set.good_until(asked_at),
         }))
     }
 
@@ -287,11 +279,6 @@ impl OwnToken {
     fn trouble(&self) -> std::sync::MutexGuard<'_, Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How long before its end a token is no longer sent.
-pub(super) fn margin(life: Duration) -> Duration {
-    MARGIN.min(life / 10)
 }
 
 /// `Authorization` with a token; `None` for what no field can hold.

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::own_token::{NoToken, OwnToken, TokenTally, TokenTarget, bearer, margin};
+use super::own_token::{NoToken, OwnToken, TokenTally, TokenTarget, bearer};
 use crate::caller::Caller;
 use crate::clock::{Clock, Time};
 use crate::control::Control;
@@ -19,9 +19,6 @@ use crate::idp::token::{Grant, OAuthError};
 use crate::idp::{Registration, TokenError};
 use crate::reason::Reason;
 use crate::seal::{DigestKey, Secret, TokenDigest};
-
-/// How long a token serves whose issuer does not say.
-const UNSAID_LIFE: Duration = Duration::from_secs(60);
 
 /// How long a no is remembered: as long as a client that asks again and again would only be told the same.
 const NO_FOR: Duration = Duration::from_secs(10);
@@ -208,8 +205,7 @@ impl TokenExchange {
                 let Some(field) = bearer(&set.access_token) else {
                     return Err(self.outage(&TokenError::Malformed("`access_token` is no field value")).into());
                 };
-                let life = set.expires_in.unwrap_or(UNSAID_LIFE);
-                let until = asked_at.plus(life - margin(life)).min(caller.expires_at);
+                let until = set.good_until(asked_at).min(caller.expires_at);
                 (Some(field), until, &self.tally.issued)
             }
             Err(error) if is_no(&error) => {

@@ -22,12 +22,6 @@ use crate::idp::{ClientAuth, ClientIdentity, TokenError, TokenSet};
 use crate::reason::Reason;
 use crate::seal::{Secret, TokenDigest};
 
-/// How long a token serves whose issuer does not say.
-const UNSAID_LIFE: Duration = Duration::from_secs(60);
-
-/// A token is put away so long before its end; a short one a tenth earlier.
-const MARGIN: Duration = Duration::from_secs(10);
-
 /// How long a pair that is none is remembered as such.
 const NO_FOR: Duration = Duration::from_secs(10);
 
@@ -163,8 +157,7 @@ impl Passwords {
         let token = set.access_token.clone();
         let shown = Token::of(token.expose()).ok_or(unavailable(Reason::BasicToken))?;
         let digest = self.bearer.digest(shown).map_err(|_| unavailable(Reason::BasicToken))?;
-        let life = set.expires_in.unwrap_or(UNSAID_LIFE);
-        let good_until = asked_at.plus(life - MARGIN.min(life / 10));
+        let good_until = set.good_until(asked_at);
         let refresh = refresh.filter(|_| self.settings.refreshes);
         Ok(Arc::new(Kept { token, digest, good_until, refresh, seen_until, caller: ArcSwapOption::empty() }))
     }
